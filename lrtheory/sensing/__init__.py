@@ -1,1 +1,6 @@
-"""To be written."""
+"""Matrix sensing: recover a low-rank matrix from linear measurements."""
+
+from lrtheory.sensing import theory
+from lrtheory.sensing.problems import SensingProblem, gaussian_problem, population_problem, reduce_population
+
+__all__ = ["SensingProblem", "gaussian_problem", "population_problem", "reduce_population", "theory"]

@@ -1,0 +1,182 @@
+"""Least squares behind :mod:`lrtheory.rates`: both laws on a ladder of nested windows, batched.
+
+Records come newest first, so that a window of the last ``n`` records is the prefix ``[:n]`` and growing a window backwards in
+time is a longer prefix.  Shapes: ``B`` traces, ``K`` windows (rungs), ``T`` records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+OFFSET_SHARE = 0.1  # a power law's offset t0 is at most this share of the last t: beyond it, power and geometric merge
+_ITERATIONS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Least-squares lines ``l ~ mean + slope (x - centre)`` on every window; every field has shape (B, K)."""
+
+    n: Array
+    slope: Array
+    mean: Array
+    centre: Array
+    spread: Array  # sum of (x - centre)^2
+    sse: Array
+    offset: Array  # t0 of a power law, 0 for a geometric one
+
+
+def windows(sizes: NDArray[np.int64], length: int) -> Array:
+    """Indicator (B, K, T) of the windows of the newest ``sizes`` (B, K) records."""
+    return (np.arange(length) < sizes[..., None]).astype(np.float64)
+
+
+def _line(x: Array, log_y: Array, weight: Array) -> tuple[Lines, Array, Array]:
+    """Lines on every window, their centred ``x`` and residuals (both zero outside the window)."""
+    n = weight.sum(-1)
+    safe = np.maximum(n, 1.0)
+    centre = np.einsum("bkt,bkt->bk", x, weight) / safe
+    mean = np.einsum("bkt,bkt->bk", log_y, weight) / safe
+    xc = (x - centre[..., None]) * weight
+    residual = (log_y - mean[..., None]) * weight
+    spread = np.einsum("bkt,bkt->bk", xc, xc)
+    slope = np.einsum("bkt,bkt->bk", xc, residual) / np.where(spread > 0, spread, 1.0)
+    residual -= slope[..., None] * xc
+    sse = np.einsum("bkt,bkt->bk", residual, residual)
+    return Lines(n, slope, mean, centre, spread, sse, np.zeros_like(n)), xc, residual
+
+
+def geometric_lines(t: Array, log_y: Array, weight: Array) -> Lines:
+    """``log y = c - rate t`` on every window.  t, log_y (B, T); weight (B, K, T).  Cost O(B K T)."""
+    shape = weight.shape
+    return _line(np.broadcast_to(t[:, None, :], shape), np.broadcast_to(log_y[:, None, :], shape), weight)[0]
+
+
+def power_lines(t: Array, log_y: Array, weight: Array, offset: Array | None = None) -> Lines:
+    """``log y = c - p log(t + t0)`` on every window, t0 in [0, OFFSET_SHARE t_last] by least squares unless given.
+
+    Variable projection: c and p are eliminated, t0 takes Gauss-Newton steps (the derivative of the model, made orthogonal to
+    1 and log(t + t0)), clipped to its range and halved while the misfit rises.
+    """
+    last = t[:, :1]
+    # log(0) of a record at t = 0 would spoil windows that do not even contain it
+    tiny = 1e-6 * np.where(t > 0, t, np.inf).min(-1)[:, None, None]
+    log_y = np.broadcast_to(log_y[:, None, :], weight.shape)
+
+    def line(t0: Array) -> tuple[Lines, Array, Array, Array]:
+        shifted = np.maximum(t[:, None, :] + t0[..., None], tiny)
+        fit, xc, residual = _line(np.log(shifted), log_y, weight)
+        return fit, xc, residual, shifted
+
+    t0 = np.broadcast_to(0.25 * OFFSET_SHARE * last, weight.shape[:2]) if offset is None else offset
+    best, xc, residual, shifted = line(t0)
+    best_t0 = np.array(t0)
+    if offset is not None:
+        return _with(best, best_t0)
+    upper = np.broadcast_to(OFFSET_SHARE * last, best_t0.shape)
+    scale = np.ones_like(best_t0)
+    for _ in range(_ITERATIONS):
+        z = weight / shifted
+        z -= weight * (z.sum(-1) / np.maximum(best.n, 1.0))[..., None]
+        z -= xc * (np.einsum("bkt,bkt->bk", z, xc) / np.where(best.spread > 0, best.spread, 1.0))[..., None]
+        curvature = best.slope * np.einsum("bkt,bkt->bk", z, z)
+        step = np.einsum("bkt,bkt->bk", residual, z) / np.where(curvature == 0, np.inf, curvature)
+        t0 = np.clip(best_t0 + scale * step, 0.0, upper)
+        if np.all(np.abs(t0 - best_t0) <= 1e-13 * last):
+            break
+        trial, trial_xc, trial_residual, trial_shifted = line(t0)
+        better = trial.sse < best.sse
+        best_t0 = np.where(better, t0, best_t0)
+        best = _choose(better, trial, best)
+        xc = np.where(better[..., None], trial_xc, xc)
+        residual = np.where(better[..., None], trial_residual, residual)
+        shifted = np.where(better[..., None], trial_shifted, shifted)
+        scale = np.where(better, 1.0, 0.25 * scale)
+    return _with(best, best_t0)
+
+
+def _with(fit: Lines, offset: Array) -> Lines:
+    return Lines(fit.n, fit.slope, fit.mean, fit.centre, fit.spread, fit.sse, np.array(offset))
+
+
+def _choose(where: NDArray[np.bool_], a: Lines, b: Lines) -> Lines:
+    return Lines(*(np.where(where, getattr(a, name), getattr(b, name)) for name in Lines.__dataclass_fields__))
+
+
+def window_residuals(fit: Lines, t: Array, log_y: Array, *, power: NDArray[np.bool_]) -> Array:
+    """Residuals (B, T) of one line per trace (fields of shape (B, 1)) at every record, inside the window and out."""
+    tiny = 1e-6 * np.where(t > 0, t, np.inf).min(-1, keepdims=True)
+    x = np.where(power[:, None], np.log(np.maximum(t + fit.offset, tiny)), t)
+    return log_y - fit.mean - fit.slope * (x - fit.centre)
+
+
+def local_noise(t: Array, residual: Array, count: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Variance of the part of ``residual`` that its neighbours do not predict, and its degrees of freedom.
+
+    Each of the newest ``count`` records is predicted by the cubic in log t through two neighbours on either side.  What
+    is smooth cancels to fourth order, so that a noise-free trace gives next to nothing however badly a law fits it.
+
+    t, residual (B, T); count (B,).  Returns two arrays (B,).
+    """
+    if t.shape[1] < 5:
+        return np.full(len(t), np.nan), np.zeros(len(t))
+    x = np.log(np.maximum(t, 1e-6 * np.where(t > 0, t, np.inf).min(-1, keepdims=True)))
+    nodes = [x[:, i : x.shape[1] - 4 + i] for i in range(5)]
+    values = [residual[:, i : x.shape[1] - 4 + i] for i in range(5)]
+    inside = np.arange(x.shape[1] - 4) < (count - 4)[:, None]
+    error = values[2].copy()
+    norm = np.ones_like(error)
+    for j in (0, 1, 3, 4):
+        w = np.ones_like(error)
+        for k in (0, 1, 3, 4):
+            if k != j:
+                gap = nodes[j] - nodes[k]
+                w *= (nodes[2] - nodes[k]) / np.where(gap == 0, 1.0, gap)  # gaps are 0 in the padding only
+        error -= w * values[j]
+        norm += w**2
+    used = inside.sum(-1)
+    variance = (np.where(inside, error**2 / norm, 0.0)).sum(-1) / np.maximum(used, 1)
+    # neighbouring errors share records: for even spacing, 1 + 2 sum(correlation^2) = 2.6
+    return np.where(used > 0, variance, np.nan), np.maximum(used / 2.6, 1.0)
+
+
+def noise_inflation(residual: Array, size: NDArray[np.int64]) -> Array:
+    """Factor (B,) by which correlated residuals (B, T), zero outside the window, widen a variance: (1 + rho)/(1 - rho)."""
+    power = np.maximum((residual**2).sum(-1), 1e-300)
+    rho = (residual[:, 1:] * residual[:, :-1]).sum(-1) / power
+    rho = np.where(rho > 2 / np.sqrt(size), np.minimum(rho, 0.99), 0.0)
+    return np.minimum((1 + rho) / (1 - rho), np.maximum(size / 3, 1.0))
+
+
+def power_interval(t: Array, log_y: Array, weight: Array, fit: Lines, level: Array, points: int = 33) -> tuple[Array, Array]:
+    """Profile-likelihood interval of the slope: all slopes that reach a misfit ``<= level`` for some t0 in its range.
+
+    t, log_y (B, T); weight (B, 1, T); fit of shape (B, 1); level (B,) sum of squares, at least ``fit.sse``.
+    For each t0 the misfit is ``sse(t0) + spread(t0) (slope - slope(t0))^2``, so the interval is an envelope over t0.
+    """
+    t0 = fit.offset[:, 0]
+    upper = OFFSET_SHARE * t[:, 0]
+    # width of the valley in t0, by linearisation; a flat valley is scanned over the whole range
+    x = t[:, None, :] + fit.offset[..., None]
+    z = weight / np.where(x > 0, x, np.inf)
+    z -= weight * (z.sum(-1) / fit.n)[..., None]
+    xc = (np.log(np.where(x > 0, x, 1.0)) - fit.centre[..., None]) * weight
+    z -= xc * (np.einsum("bkt,bkt->bk", z, xc) / fit.spread)[..., None]
+    curvature = (fit.slope**2 * np.einsum("bkt,bkt->bk", z, z))[:, 0]
+    width = 1.5 * np.sqrt(np.maximum(level, 0) / np.maximum(curvature, 1e-300))
+    low, high = np.maximum(t0 - width, 0.0), np.minimum(t0 + width, upper)
+    grid = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, points)
+    grid = np.concatenate([t0[:, None], grid], axis=1)
+    lines = power_lines(t, log_y, np.broadcast_to(weight, (len(t), points + 1, t.shape[1])), offset=grid)
+    room = level[:, None] - lines.sse
+    half = np.sqrt(np.maximum(room, 0.0) / lines.spread)
+    reached = room >= 0
+    reached[:, 0] = True
+    return (
+        np.where(reached, lines.slope - half, np.inf).min(-1),
+        np.where(reached, lines.slope + half, -np.inf).max(-1),
+    )

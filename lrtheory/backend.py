@@ -1,0 +1,175 @@
+"""Array namespaces, devices, kernel twins and threads.
+
+Results live where inputs live: NumPy in, NumPy out; CuPy in, CuPy out. Any other array-API library takes the plain
+expressions. Nothing here is a global switch except the number of kernel threads of the process.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+Array = Any
+"""An array of any array-API library."""
+
+DEVICES = ("cpu", "cuda", "cuda:<index>")
+
+
+def namespace(*arrays: Array) -> Any:
+    """Return the array-API namespace that the given arrays share (Python scalars and None are ignored)."""
+    return array_api_compat.array_namespace(*arrays)
+
+
+def is_numpy(*arrays: Array) -> bool:
+    """Return True if every argument is a NumPy array."""
+    return all(isinstance(a, np.ndarray) for a in arrays)
+
+
+def is_array(x: Any) -> bool:
+    """Return True for an array of any supported library (Python and NumPy scalars are not arrays)."""
+    return array_api_compat.is_array_api_obj(x) and not isinstance(x, np.generic)
+
+
+def twin(package: str, x: Array) -> ModuleType | None:
+    """Return the kernel module of `package` for the library of `x`, or None where there is none.
+
+    ``_cpu`` (Numba) serves NumPy arrays and ``_gpu`` serves CuPy arrays; a package without a twin, and any other
+    array library, takes the plain expression.
+    """
+    if isinstance(x, np.ndarray):
+        name = "_cpu"
+    elif array_api_compat.is_cupy_array(x):
+        name = "_gpu"
+    else:
+        return None
+    try:
+        return importlib.import_module(f"{package}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name == f"{package}.{name}":
+            return None
+        raise
+
+
+def to_numpy(x: Array) -> np.ndarray:
+    """Return `x` as a NumPy array on the host (no copy where it is one already)."""
+    if isinstance(x, np.ndarray):
+        return x
+    if array_api_compat.is_cupy_array(x):
+        return x.get()
+    return np.asarray(x)
+
+
+def check_device(device: str) -> str:
+    """Return the device name if it can be used here.
+
+    Parameters
+    ----------
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, CuPy is not installed, or the machine has no such CUDA device.
+    """
+    if device == "cpu":
+        return device
+    kind, _, index = device.partition(":")
+    if kind != "cuda" or (index and not index.isdigit()):
+        raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError:
+        raise ValueError(
+            f"device {device!r} needs CuPy: install the extra lrtheory[cuda12] or lrtheory[cuda13]"
+        ) from None
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # the runtime's own error type is not importable without CuPy
+        raise ValueError(f"device {device!r} asked for, but CUDA reports no usable device: {error}") from None
+    if int(index or 0) >= count:
+        raise ValueError(f"device {device!r} asked for, but this machine has {count} CUDA device(s)")
+    return device
+
+
+def as_array(x: Any, device: str = "cpu", dtype: Any = None) -> Array:
+    """Move host data to `device` (``"cpu"`` gives NumPy, ``"cuda"`` gives CuPy)."""
+    if check_device(device) == "cpu":
+        return np.asarray(x, dtype=dtype)
+    cupy = importlib.import_module("cupy")
+    with cupy.cuda.Device(int(device.partition(":")[2] or 0)):
+        return cupy.asarray(x, dtype=dtype)
+
+
+def like(value: Any, x: Array, dtype: Any = None) -> Array:
+    """Return `value` (scalar, host array or array) as an array in the library, device and dtype of `x`.
+
+    ``dtype=None`` takes the dtype of `x`.
+    """
+    xp = namespace(x)
+    if is_array(value) and not isinstance(value, np.ndarray) and namespace(value) is not xp:
+        value = to_numpy(value)
+    return xp.asarray(value, dtype=x.dtype if dtype is None else dtype, device=array_api_compat.device(x))
+
+
+def per_element(value: Any, x: Any) -> Any:
+    """Shape a hyper-parameter so that it multiplies each batch element of `x`.
+
+    Parameters
+    ----------
+    value : float or array of the batch shape
+        A scalar is returned as a float.
+    x : array ``(*batch, ...)`` or Factors
+        What it will multiply.
+
+    Returns
+    -------
+    float or array
+        The array has the dtype and library of `x` and trailing axes of length one.
+    """
+    if not is_array(value) or value.ndim == 0:
+        return float(value)
+    x = getattr(x, "left", x)
+    value = like(value, x)
+    return namespace(x).reshape(value, value.shape + (1,) * (x.ndim - value.ndim))
+
+
+def threads() -> int:
+    """Return the number of kernel threads of this process (see `set_threads`)."""
+    return _threads
+
+
+def set_threads(n: int) -> None:
+    """Set the number of kernel threads of this process, for the package's kernels and for BLAS alike.
+
+    Raises
+    ------
+    ValueError
+        If `n` is not a positive integer.
+    """
+    global _threads, _blas_limit
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"threads must be an integer >= 1, got {n!r}")
+    from threadpoolctl import threadpool_limits
+
+    if _blas_limit is not None:
+        _blas_limit.restore_original_limits()
+    _blas_limit = threadpool_limits(limits=n)
+    _threads = n
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+_threads: int = 1
+_blas_limit: Any = None

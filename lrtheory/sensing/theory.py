@@ -1,0 +1,70 @@
+"""Closed-form predictions for over-parameterised matrix sensing.
+
+Formulas marked *derived* follow from a few lines of algebra that their docstrings give; the tests check them against
+the iteration itself. They are sharper than the theorems of arXiv:2310.01769, which state orders.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lrtheory.backend import to_numpy
+
+
+def redundant_directions(n: int, r: int, k: int) -> int:
+    """Return how many redundant directions the symmetric factorisation has: ``min(k, n) - r``."""
+    return min(k, n) - r
+
+
+def symmetric_error_squared(t: Any, step_size: Any, redundant: int) -> Any:
+    """Return the law of symmetric over-parameterised gradient descent, population case.
+
+    ``|X X^T - M|_F^2 ~ (k - r) / (4 eta^2 t^2)`` for ``t >> 1 / (eta alpha^2)``.
+
+    Derived: a redundant singular value obeys ``s <- s - eta s^3``, hence ``s^2 ~ 1 / (2 eta t)``, and each redundant
+    direction adds ``s^4`` to the squared error. The order 1/t^2 as a lower bound is Theorem 1's statement in
+    arXiv:2310.01769 (abstract).
+
+    Parameters
+    ----------
+    t : array
+        Iterations.
+    step_size : float
+    redundant : int
+        Number of redundant directions, see `redundant_directions`.
+    """
+    return redundant / (4.0 * np.square(step_size) * np.square(np.asarray(t, dtype=np.float64)))
+
+
+def exact_rank_log_factor(step_size: Any, sigma_r: Any) -> Any:
+    """Return the log of the per-step factor of the squared error at k = r, population: ``2 log(1 - eta sigma_r)``.
+
+    Derived: near the solution the off-diagonal block (one index in the truth's range, one outside) of X X^T decays by
+    ``1 - eta sigma_r`` and the diagonal block by ``1 - 2 eta sigma_r``.
+    """
+    return 2.0 * np.log1p(-np.asarray(step_size) * np.asarray(sigma_r))
+
+
+def asymmetric_log_factor(step_size: Any, left: Any) -> np.ndarray:
+    """Return the log of the per-step factor of the squared error of asymmetric gradient descent, population, k > r.
+
+    ``2 log(1 - eta sigma_k(F)^2)`` with F the *limit* left factor. Derived: on the redundant part of G the iteration is
+    ``K <- K (I - eta F^T F)``. An identity, not a prediction: it uses the run's own F.
+
+    Parameters
+    ----------
+    step_size : float
+    left : array ``(..., n1, k)``
+        The last left factor of the run.
+    """
+    return rebalanced_log_factor(step_size, np.linalg.svd(to_numpy(left), compute_uv=False)[..., -1])
+
+
+def rebalanced_log_factor(step_size: Any, beta: Any) -> Any:
+    """Return the log of the per-step factor of the squared error after rebalancing: ``2 log(1 - eta beta^2)``.
+
+    Derived, population case: after the modified step F has the singular value beta in every redundant direction.
+    """
+    return 2.0 * np.log1p(-np.asarray(step_size) * np.square(beta))

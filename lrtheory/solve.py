@@ -1,0 +1,405 @@
+"""The one loop over iterates: ``solve(problem, algorithm, ...) -> Result``."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import pickle
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrtheory.backend import Array, is_array, like, namespace, to_numpy
+from lrtheory.factors import Factors
+from lrtheory.random import Stream, as_stream
+from lrtheory.trace import Result, Trace
+
+RUNNING, CONVERGED, DIVERGED, TIMED_OUT = "running", "converged", "diverged", "timed out"
+PER_DECADE = 30
+CHUNK_SECONDS = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What an algorithm remembers between steps. Algorithms subclass it (frozen).
+
+    Attributes
+    ----------
+    x : array or Factors
+        The iterate, all that a problem sees.
+    t : int array of batch shape
+        Steps taken.
+
+    Every array field, `t` and flags included, has the batch axes first, so that `solve` can freeze finished elements.
+    """
+
+    x: Any
+    t: Array
+
+    @classmethod
+    def first(cls, problem: Any, x: Any, **fields: Any) -> Any:
+        """Return the state before the first step: `x`, t = 0, and the given further fields."""
+        array = x.left if isinstance(x, Factors) else x
+        t = namespace(array).zeros(batch_shape(problem, x), dtype=namespace(array).int64, device=array.device)
+        return cls(x, t, **fields)
+
+
+@dataclass(frozen=True)
+class Below:
+    """Stop an element (status "converged") when a metric is below a threshold, seen on the grid of 30 a decade."""
+
+    metric: str
+    threshold: float
+
+
+def batch_shape(problem: Any, x: Any) -> tuple[int, ...]:
+    """Return the batch shape of an iterate; a point that is an array has ``problem.point_ndim`` (default 1) axes."""
+    if isinstance(x, Factors):
+        return x.batch_shape
+    return tuple(x.shape[: x.ndim - getattr(problem, "point_ndim", 1)])
+
+
+def geometric_grid(max_steps: int, per_decade: int = PER_DECADE) -> np.ndarray:
+    """Return iterations 0, 1, ... on a geometric grid up to and with `max_steps`, without repeats."""
+    top = int(np.floor(np.log10(max(max_steps, 1)) * per_decade)) + 1
+    grid = np.rint(10.0 ** (np.arange(top + 1) / per_decade)).astype(np.int64)
+    return np.unique(np.concatenate([[0], grid[grid <= max_steps], [max_steps]]))
+
+
+def record_grid(record: Any, max_steps: int) -> np.ndarray:
+    """Return the iterations to record for ``"geometric"``, ``"linear"`` (101 points), ``"all"`` or sorted integers."""
+    if isinstance(record, str):
+        if record == "geometric":
+            return geometric_grid(max_steps)
+        if record == "linear":
+            return np.unique(np.linspace(0, max_steps, 101).astype(np.int64))
+        if record == "all":
+            return np.arange(max_steps + 1)
+        raise ValueError(f'record must be "geometric", "linear", "all" or sorted integers, got {record!r}')
+    grid = np.asarray(record)
+    if grid.ndim != 1 or grid.size == 0 or grid.dtype.kind not in "iu":
+        raise ValueError(f"record must be a non-empty 1-d sequence of integers, got {record!r}")
+    if grid[0] < 0 or grid[-1] > max_steps or np.any(np.diff(grid) <= 0):
+        raise ValueError(f"record must be increasing and lie in 0..max_steps = {max_steps}, got {record!r}")
+    return grid.astype(np.int64)
+
+
+def select(mask: Array, new: Any, old: Any) -> Any:
+    """Return `new` where `mask` (batch shape) is True and `old` elsewhere, for arrays, Factors and States."""
+    if isinstance(new, Factors):
+        return new.map(lambda a, b: select(mask, a, b), old)
+    if dataclasses.is_dataclass(new) and not isinstance(new, type):
+        fields = {f.name: select(mask, getattr(new, f.name), getattr(old, f.name)) for f in dataclasses.fields(new)}
+        return dataclasses.replace(new, **fields)
+    if not is_array(new):
+        return new
+    xp = namespace(new)
+    return xp.where(xp.reshape(mask, tuple(mask.shape) + (1,) * (new.ndim - mask.ndim)), new, old)
+
+
+def finite(x: Any, batch_ndim: int) -> Array:
+    """Return which elements of the batch are free of NaN and infinities."""
+    if isinstance(x, Factors):
+        left = finite(x.left, batch_ndim)
+        return left if x.symmetric else left & finite(x.right, batch_ndim)
+    xp = namespace(x)
+    return xp.all(xp.isfinite(x), axis=tuple(range(batch_ndim, x.ndim)))
+
+
+def solve(
+    problem: Any,
+    algorithm: Any,
+    *,
+    start: Any,
+    max_steps: int,
+    record: str | Sequence[int] | np.ndarray = "geometric",
+    watch: Mapping[str, float] | None = None,
+    stop: Below | Sequence[Below] | None = None,
+    time_limit: float | None = None,
+    checkpoint: tuple[str | os.PathLike[str], float] | None = None,
+    stream: int | np.ndarray | Stream = 0,
+    callback: Callable[[int, State, dict[str, np.ndarray]], None] | None = None,
+) -> Result:
+    """Run an algorithm on a problem from a start, all elements of the batch together.
+
+    Parameters
+    ----------
+    problem
+        Has ``value_and_gradient(x)``, ``metrics(x) -> dict`` and ``resolution`` (dict: how small each metric can be).
+    algorithm
+        Has ``init(problem, x, stream) -> State`` and ``step(problem, state) -> State``; optionally
+        ``advance(problem, state, n_steps, active) -> State | NotImplemented``, a compiled loop that equals `n_steps`
+        calls of `step` to rounding and itself freezes an element at its last finite iterate.
+    start : callable ``(problem, stream) -> x``
+    max_steps : int
+    record : {"geometric", "linear", "all"} or sorted integers
+        When to record the metrics; geometric is 30 a decade, always with 0 and `max_steps`.
+    watch : dict, optional
+        ``{"error": 1e-6}`` finds the first step at which the metric is below the threshold (``Result.first_below``). It
+        is looked for on a fixed geometric grid and then by bisection from the state kept at the grid point before:
+        exact where the metric crosses once within that 8 % segment.
+    stop : Below or sequence of Below, optional
+        Seen on the same grid. Otherwise only `max_steps` and non-finite iterates end a run.
+    time_limit : float, optional
+        Seconds; unfinished elements get the status "timed out".
+    checkpoint : (path, seconds), optional
+        Save the run to the file every so many seconds, and resume from the file if it exists. The file is a pickle:
+        open only your own.
+    stream : int, Stream, or integer array of batch shape
+        ``stream.child("start")`` goes to the start and ``stream.child("algorithm")`` to ``init``.
+    callback : callable ``(iteration, state, metrics)``, optional
+        Called at each record.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a bad argument. Divergence is not an error but a status.
+
+    Notes
+    -----
+    The batch shape is the broadcast of those of problem, start, algorithm and stream. Each element's numbers depend on
+    its own inputs only. Interrupts, time limit and checkpoints act between chunks of about 0.2 s, and where a chunk
+    ends never changes a number.
+    """
+    if not isinstance(max_steps, (int, np.integer)) or isinstance(max_steps, bool) or max_steps < 0:
+        raise ValueError(f"max_steps must be an integer >= 0, got {max_steps!r}")
+    if time_limit is not None and not time_limit > 0:
+        raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
+    stops = [] if stop is None else [stop] if isinstance(stop, Below) else list(stop)
+    if any(not isinstance(s, Below) for s in stops):
+        raise TypeError(f"stop must be Below(metric, threshold) or a sequence of them, got {stop!r}")
+    stream = as_stream(stream)
+    x = start(problem, stream.child("start"))
+    batch = np.broadcast_shapes(batch_shape(problem, x), _hyperparameter_shape(algorithm), stream.batch_shape)
+    x = _broadcast(problem, x, batch)
+    records = record_grid(record, int(max_steps))
+    run = _Run(problem, algorithm, batch, dict(watch or {}), stops)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is a status
+        run.begin(algorithm.init(problem, x, stream.child("algorithm")), records, int(max_steps), checkpoint)
+        run.drive(time_limit, callback)
+    return run.result()
+
+
+class _Run:
+    """One call of `solve` under way. `SAVED` is what a checkpoint holds."""
+
+    SAVED = ("state", "kept", "position", "taken", "status", "first_below", "rows", "seconds", "fingerprint", "loop")
+
+    def __init__(self, problem: Any, algorithm: Any, batch: tuple[int, ...], watch: dict[str, float], stops: list):
+        self.problem, self.algorithm, self.batch = problem, algorithm, batch
+        self.watch, self.stops = watch, stops
+        self.status = np.full(batch, RUNNING, dtype="<U10")
+        self.first_below = {name: np.full(batch, -1, dtype=np.int64) for name in watch}
+        self.rows: list[tuple[int, float, np.ndarray, dict[str, np.ndarray]]] = []
+        self.position = 0  # index into points of the next one to be handled
+        self.taken = 0  # steps taken by the elements that are still running
+        self.seconds = 0.0
+        self.loop = "plain"
+
+    # -- set-up -------------------------------------------------------------------------------------------------
+
+    def begin(self, state: State, records: np.ndarray, max_steps: int, checkpoint: Any) -> None:
+        self.state = self.kept = state
+        self.records = set(records.tolist())
+        self.grid = set(geometric_grid(max_steps).tolist()) if self.watch or self.stops else set()
+        self.points = sorted(self.records | self.grid | {max_steps})
+        first = self.metrics(state)
+        for name in [*self.watch, *(s.metric for s in self.stops)]:
+            if name not in first:
+                raise ValueError(f"watch and stop take the problem's metrics {sorted(first)}, got {name!r}")
+        self.path, self.every = (None, np.inf) if checkpoint is None else (Path(checkpoint[0]), float(checkpoint[1]))
+        self.saved_at = time.monotonic()
+        if self.path is not None:
+            self.fingerprint = self._fingerprint(first)
+            if self.path.exists():
+                self._resume(self.path)
+
+    def _fingerprint(self, first: dict[str, np.ndarray]) -> str:
+        """Digest of what must agree for a checkpoint to be resumed."""
+        parts = (
+            type(self.problem).__name__,
+            type(self.algorithm).__name__,
+            {name: _plain(v) for name, v in _fields(self.algorithm).items()},
+            self.points,
+            sorted(self.records),
+            self.watch,
+            [(s.metric, s.threshold) for s in self.stops],
+            {name: v.tolist() for name, v in first.items()},
+        )
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def _resume(self, path: Path) -> None:
+        try:
+            saved = pickle.loads(path.read_bytes())
+            fingerprint = saved["fingerprint"]
+        except Exception as error:
+            raise ValueError(f"checkpoint {path} cannot be read ({error}); remove it to start afresh") from error
+        if fingerprint != self.fingerprint:
+            raise ValueError(f"checkpoint {path} is of another run (problem, algorithm, start or grid differ)")
+        for name in self.SAVED:
+            setattr(self, name, saved[name])
+
+    def _save(self) -> None:
+        assert self.path is not None
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        with open(temporary, "wb") as file:
+            file.write(pickle.dumps({name: getattr(self, name) for name in self.SAVED}))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+        self.saved_at = time.monotonic()
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> np.ndarray:
+        return self.status == RUNNING
+
+    def drive(self, time_limit: float | None, callback: Any) -> None:
+        began = time.monotonic()
+        self.advance(self.state, 0, self.active)  # compiles, before the clock starts
+        seconds_per_step = None
+        while self.position < len(self.points):
+            point = self.points[self.position]
+            while self.taken < point and self.active.any():
+                ready = 16 if seconds_per_step is None else max(1, int(CHUNK_SECONDS / seconds_per_step))
+                n = min(point - self.taken, ready)
+                clock = time.perf_counter()
+                self.state = self.advance(self.state, n, self.active)
+                lapse = time.perf_counter() - clock
+                self.seconds += lapse
+                seconds_per_step = max(lapse / n, 1e-9)
+                self.taken += n
+                self.status[self.active & (to_numpy(self.state.t) < self.taken)] = DIVERGED
+                if time_limit is not None and time.monotonic() - began > time_limit and self.taken < self.points[-1]:
+                    self.status[self.active] = TIMED_OUT
+                if self.path is not None and time.monotonic() - self.saved_at >= self.every:
+                    self._save()
+            if not self.active.any():
+                break
+            self.visit(point, callback)
+            self.position += 1
+
+    def advance(self, state: State, n: int, active: np.ndarray) -> State:
+        """Take n steps with the active elements, each frozen at its last finite iterate."""
+        fast = getattr(self.algorithm, "advance", None)
+        if fast is not None:
+            new = fast(self.problem, state, n, active)
+            if new is not NotImplemented:
+                self.loop = "compiled"
+                return new
+        mask = like(active, state.t, dtype=namespace(state.t).bool)
+        for _ in range(n):
+            new = self.algorithm.step(self.problem, state)
+            mask = mask & finite(new.x, len(self.batch))
+            host = to_numpy(mask)
+            state = new if host.all() else select(mask, new, state)
+            if not host.any():
+                break
+        return state
+
+    def visit(self, point: int, callback: Any) -> None:
+        """Record, watch and stop at one point of the grids."""
+        values = self.metrics(self.state)
+        if point in self.records:
+            self.rows.append((point, self.seconds, self.active.copy(), values))
+            if callback is not None:
+                callback(point, self.state, values)
+        if point in self.grid:
+            for name, threshold in self.watch.items():
+                need = self.active & (self.first_below[name] < 0) & (values[name] < threshold)
+                if need.any():
+                    self.first_below[name][need] = self.bisect(name, threshold, point, need)[need]
+            for rule in self.stops:
+                self.status[self.active & (values[rule.metric] < rule.threshold)] = CONVERGED
+            self.kept = self.state
+
+    def bisect(self, name: str, threshold: float, point: int, need: np.ndarray) -> np.ndarray:
+        """Return the first step below the threshold for the elements in `need`, which are below it at `point`.
+
+        All elements bisect in step: each keeps the last state known to be above, and every probe is equally long.
+        """
+        low = self.kept
+        start = to_numpy(low.t)
+        base = np.where(need, start, point).astype(np.int64)
+        first = np.full(self.batch, point, dtype=np.int64)
+        length = int((point - base).max())
+        while length > 1:
+            half = length // 2
+            probe = self.advance(low, half, need)
+            below = self.metrics(probe)[name] < threshold
+            first = np.where(need & below, np.minimum(first, base + half), first)
+            base = np.where(need & ~below, base + half, base)
+            low = select(like(need & ~below, low.t, dtype=namespace(low.t).bool), probe, low)
+            length -= half
+        return first
+
+    def metrics(self, state: State) -> dict[str, np.ndarray]:
+        values = self.problem.metrics(state.x)
+        return {name: np.broadcast_to(to_numpy(v), self.batch).astype(np.float64) for name, v in values.items()}
+
+    def result(self) -> Result:
+        array = self.state.x.left if isinstance(self.state.x, Factors) else self.state.x
+        names = list(self.rows[0][3]) if self.rows else []
+        iteration = np.array([row[0] for row in self.rows], dtype=np.int64)
+        recorded = np.array([row[2] for row in self.rows], dtype=bool).reshape(len(self.rows), *self.batch)
+        metrics = {
+            name: np.where(recorded, np.array([row[3][name] for row in self.rows]).reshape(recorded.shape), np.nan)
+            for name in names
+        }
+        passes = iteration * float(getattr(self.algorithm, "passes_per_step", 1))
+        seconds = np.array([row[1] for row in self.rows])
+        events = self.algorithm.events(self.state) if hasattr(self.algorithm, "events") else {}
+        return Result(
+            state=self.state,
+            trace=Trace(iteration, passes, metrics, recorded, seconds),
+            status=self.status,
+            first_below=self.first_below,
+            events={name: to_numpy(v) for name, v in events.items()},
+            resolution=dict(getattr(self.problem, "resolution", {})),
+            backend=f"{namespace(array).__name__.rsplit('.', 1)[-1]}, {self.loop}",
+        )
+
+
+def _fields(algorithm: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(algorithm):
+        return {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
+    return dict(vars(algorithm))
+
+
+def _plain(value: Any) -> Any:
+    if is_array(value):
+        return to_numpy(value).tolist()
+    return {name: _plain(v) for name, v in _fields(value).items()} if dataclasses.is_dataclass(value) else value
+
+
+def _hyperparameter_shape(algorithm: Any) -> tuple[int, ...]:
+    shapes = []
+    for value in _fields(algorithm).values():
+        if is_array(value):
+            shapes.append(tuple(value.shape))
+        elif dataclasses.is_dataclass(value):
+            shapes.append(_hyperparameter_shape(value))
+    return np.broadcast_shapes(*shapes)
+
+
+def _broadcast(problem: Any, x: Any, batch: tuple[int, ...]) -> Any:
+    """Return x with the full batch shape, as arrays of its own."""
+    own = batch_shape(problem, x)
+
+    def expand(a: Array) -> Array:
+        xp = namespace(a)
+        core = tuple(a.shape[len(own) :])
+        a = xp.reshape(a, (1,) * (len(batch) - len(own)) + tuple(a.shape))
+        return xp.asarray(xp.broadcast_to(a, batch + core), copy=True)
+
+    return x.map(expand) if isinstance(x, Factors) else expand(x)
