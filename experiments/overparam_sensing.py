@@ -135,6 +135,9 @@ def summary(frame):
     for key, run in frame.groupby(AXES, dropna=False, sort=True):
         cell = dict(zip(AXES, key, strict=True))
         run = run[run["iteration"] > 0]
+        if run.empty:  # a cell that failed
+            rows.append(cell)
+            continue
         t, error = run["iteration"].to_numpy(), run["error_squared"].to_numpy()
         fit = fit_rate(t, error, floor=run["floor"].iloc[0])
         redundant = theory.redundant_directions(cell["n"], cell["r"], cell["k"])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 OFFSET_SHARE = 0.1  # a power law's offset t0 is at most this share of the last t: beyond it, power and geometric merge
-_ITERATIONS = 12
+_ITERATIONS = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,9 @@ def power_lines(t: Array, log_y: Array, weight: Array, offset: Array | None = No
         curvature = best.slope * np.einsum("bkt,bkt->bk", z, z)
         step = np.einsum("bkt,bkt->bk", residual, z) / np.where(curvature == 0, np.inf, curvature)
         t0 = np.clip(best_t0 + scale * step, 0.0, upper)
-        if np.all(np.abs(t0 - best_t0) <= 1e-13 * last):
+        # predicted gain: below a millionth of the misfit, or of rounding, nothing is left to find
+        gain = best.slope * curvature * (t0 - best_t0) ** 2
+        if np.all(gain <= 1e-6 * best.sse + 1e-28 * best.n):
             break
         trial, trial_xc, trial_residual, trial_shifted = line(t0)
         better = trial.sse < best.sse
@@ -104,7 +106,7 @@ def _with(fit: Lines, offset: Array) -> Lines:
 
 
 def _choose(where: NDArray[np.bool_], a: Lines, b: Lines) -> Lines:
-    return Lines(*(np.where(where, getattr(a, name), getattr(b, name)) for name in Lines.__dataclass_fields__))
+    return Lines(*(np.where(where, left, right) for left, right in zip(vars(a).values(), vars(b).values(), strict=True)))
 
 
 def window_residuals(fit: Lines, t: Array, log_y: Array, *, power: NDArray[np.bool_]) -> Array:

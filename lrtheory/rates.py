@@ -21,7 +21,8 @@ from lrtheory._rate_fits import Array, Lines
 FLOOR_MARGIN = 10.0  # records below this multiple of the resolution carry a bias of up to 10 %
 _GROWTH = 1.25  # each window of the ladder holds 25 % more records than the one before
 _VOTE_SHARE = 0.55  # the vote sees at most this share of the records (a burn-in may hold the rest)
-_REJECT = 1e-3  # level of each test whether a window still looks like its law plus noise
+_REJECT = 1e-3  # level of the test whether the vote shows a law plus noise
+_BREAK = 1e-2  # level of each test whether 25 % more records still follow the law
 _SIGNIFICANT = 6.0  # a decay smaller than this many standard errors is a plateau
 _MISFIT = 2e-3  # accepted misfit without noise, rms over the drop of the window (a rate that drifts by some 3 %)
 _DECISIVE = 4.0  # log-likelihood difference (times 2) below which the laws count as indistinguishable
@@ -244,7 +245,7 @@ def _fit_chunk(records: _Records, smallest: int) -> RateFit:
     assert noise is not None and freedom is not None
     noise = np.where(np.isnan(noise), 0.0, noise) + rounding
 
-    chosen, clean = [], []
+    chosen, clean, broken = [], [], []
     for law, line in enumerate(laws):
         spare = np.maximum(line.n - (2 + law), 1.0)
         own = line.sse[traces, vote] / spare[traces, vote]
@@ -254,13 +255,14 @@ def _fit_chunk(records: _Records, smallest: int) -> RateFit:
         start = np.where(quiet, vote, 0)
         added = np.diff(line.n, axis=1)
         grown = np.diff(line.sse, axis=1)
-        bound = added * level[:, None] * _quantile(1 - _REJECT, np.maximum(added, 1.0), dof[:, None])
+        bound = added * level[:, None] * _quantile(1 - _BREAK, np.maximum(added, 1.0), dof[:, None])
         stop = (grown > bound) & (added > 0) & (np.arange(added.shape[1]) >= start[:, None])
         stopped = stop.any(-1)
         end = np.where(stopped, np.argmax(stop, axis=1) if stop.shape[1] else 0, sizes.shape[1] - 1)
         # the onset of a burn-in hides in the last window that passed
         end = np.where(stopped, np.maximum(end - 1, start), end)
         chosen.append(end)
+        broken.append(stopped)
         clean.append(quiet | (line.sse[traces, end] <= spare[traces, end] * level * 3))
 
     # the two laws meet on the longer of their windows
@@ -272,27 +274,31 @@ def _fit_chunk(records: _Records, smallest: int) -> RateFit:
     power = evidence > 0
     end = np.where(power, chosen[1], chosen[0])
     line = _pick(power, _column(laws[1], end), _column(laws[0], end))
-    larger = np.minimum(end + 1, sizes.shape[1] - 1)
-    drift = np.abs(_pick(power, _column(laws[1], larger), _column(laws[0], larger)).slope - line.slope)[:, 0]
     quiet = np.where(power, clean[1], clean[0])
+    # a break may have been found too late: the estimate must not hang on the oldest records of the window.  Without noise
+    # it is the curvature that counts, and one more window backwards shows it.
+    near = np.where(quiet, np.maximum(end - 1, 0), np.minimum(end + 1, sizes.shape[1] - 1))
+    drift = np.abs(_pick(power, _column(laws[1], near), _column(laws[0], near)).slope - line.slope)[:, 0]
+    drift = np.where(quiet & ~np.where(power, broken[1], broken[0]), 0.0, drift)
 
     size = sizes[traces, end]
     variance = line.sse[:, 0] / np.maximum(size - 2 - power, 1) + rounding
     strength = -line.slope[:, 0] * np.sqrt(line.spread[:, 0] / variance)
     drop = np.abs(line.slope[:, 0]) * np.sqrt(12 * line.spread[:, 0] / np.maximum(size, 1))
-    good = np.where(quiet, 2 * size >= sizes[traces, vote], np.sqrt(variance) <= _MISFIT * drop)
+    good = (quiet & (2 * size >= sizes[traces, vote])) | (np.sqrt(variance) <= _MISFIT * drop)
     good &= (strength > _SIGNIFICANT) & (np.abs(evidence) > _DECISIVE) & (count >= smallest) & ~records.diverged
     kind = np.where(good, np.where(power, "power", "geometric"), "neither")
-    return _finish(records, line, kind, size, np.where(quiet, 0.0, drift), free_offset=True)
+    return _finish(records, line, kind, size, drift, free_offset=True)
 
 
 def _column(line: Lines, index: NDArray[np.int64]) -> Lines:
     """One window per trace; fields of shape (B, 1)."""
-    return Lines(*(np.take_along_axis(getattr(line, f.name), index[:, None], axis=1) for f in fields(Lines)))
+    rows = np.arange(len(index))
+    return Lines(*(values[rows, index][:, None] for values in vars(line).values()))
 
 
 def _pick(where: NDArray[np.bool_], a: Lines, b: Lines) -> Lines:
-    return Lines(*(np.where(where[:, None], getattr(a, f.name), getattr(b, f.name)) for f in fields(Lines)))
+    return Lines(*(np.where(where[:, None], left, right) for left, right in zip(vars(a).values(), vars(b).values(), strict=True)))
 
 
 def _fit_known(
@@ -343,7 +349,7 @@ def _finish(
     low, high = slope - half, slope + half
     rows = np.flatnonzero(power & known) if free_offset else np.zeros(0, dtype=int)
     if rows.size:
-        some = Lines(*(getattr(line, f.name)[rows] for f in fields(Lines)))
+        some = Lines(*(values[rows] for values in vars(line).values()))
         level = some.sse[:, 0] + (quantile**2 * variance)[rows]
         weight = inside[rows, None, :].astype(np.float64)
         low[rows], high[rows] = fits.power_interval(t[rows], log_y[rows], weight, some, level)
@@ -356,7 +362,7 @@ def _finish(
         kind=kind,
         factor=where(kind == "geometric", np.exp(np.where(power, 0.0, slope))),
         slope=where(power, slope),
-        interval=(where(known, low - drift), where(known, high + drift)),
+        interval=(where(known, slope - np.hypot(slope - low, drift)), where(known, slope + np.hypot(high - slope, drift))),
         log_constant=where(known, line.mean[:, 0] - slope * line.centre[:, 0]),
         offset=where(known, np.where(power, line.offset[:, 0], 0.0)),
         window=(where(known, first), where(known, t[:, 0])),

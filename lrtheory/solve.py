@@ -96,6 +96,8 @@ def select(mask: Array, new: Any, old: Any) -> Any:
     if dataclasses.is_dataclass(new) and not isinstance(new, type):
         fields = {f.name: select(mask, getattr(new, f.name), getattr(old, f.name)) for f in dataclasses.fields(new)}
         return dataclasses.replace(new, **fields)
+    if isinstance(new, np.generic):  # NumPy turns a 0-d array into a scalar as soon as one computes with it
+        new = np.asarray(new)
     if not is_array(new):
         return new
     xp = namespace(new)

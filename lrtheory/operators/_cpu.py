@@ -10,6 +10,9 @@ are absent, so a non-finite operator, point or observation always reaches value 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
 import numpy as np
 from numba import njit
 
@@ -95,14 +98,18 @@ def chunk_bounds(m: int, d: int) -> np.ndarray:
     return np.minimum(np.arange(chunks + 1) * tiles // chunks * TILE, m).astype(np.int64)
 
 
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers - 1, thread_name_prefix="lrtheory")
+
+
 def fused_pass(rows, z, y, scale, code, threshold):
     """One pass over the rows for each trial: values ``(B,)`` and gradients ``(B, d)``, see `_rows`.
 
     Sums are accumulated in float64 whatever the storage; results have the wider precision of rows and z.
     """
     dtype = np.result_type(rows, z)
-    z = np.ascontiguousarray(z, dtype=np.float64)
-    y = np.ascontiguousarray(y, dtype=np.float64)
+    z, y = (np.require(a, np.float64, ["C", "W"]) for a in (z, y))  # read-only is another signature to compile
     bounds = chunk_bounds(*rows.shape)
     chunks = bounds.size - 1
     values = np.empty(chunks)
@@ -112,7 +119,17 @@ def fused_pass(rows, z, y, scale, code, threshold):
     workers = min(backend.threads(), chunks)
     for b in range(z.shape[0]):
         arguments = (rows, z[b], y[b if y.shape[0] > 1 else 0], float(scale), code, float(threshold), bounds)
-        backend.run_chunks(fused_chunks, arguments, chunks, workers, (values, partial))
+        if workers == 1:
+            fused_chunks(*arguments, 0, chunks, values, partial)
+        else:
+            cuts = [chunks * w // workers for w in range(workers + 1)]
+            tasks = [
+                _pool(workers).submit(fused_chunks, *arguments, cuts[w], cuts[w + 1], values, partial)
+                for w in range(1, workers)
+            ]
+            fused_chunks(*arguments, cuts[0], cuts[1], values, partial)
+            for task in tasks:
+                task.result()
         value[b] = values.sum()
         partial.sum(axis=0, out=gradient[b])
     return value.astype(dtype, copy=False), gradient.astype(dtype, copy=False)

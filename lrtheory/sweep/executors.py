@@ -80,6 +80,19 @@ def limit_threads(n: int) -> None:
     backend.set_threads(n)
 
 
+@contextmanager
+def limited_threads(n: int) -> Iterator[None]:
+    """Give this process `n` kernel threads for a while."""
+    from lrtheory import backend
+
+    before = backend.threads()
+    backend.set_threads(n)
+    try:
+        yield
+    finally:
+        backend.set_threads(before)
+
+
 def start_worker(threads: int) -> None:
     """Make this process a worker: deaf to Ctrl-C, which the driver handles, and mortal like its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -11,7 +11,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from .experiment import Cell, Experiment, canonical
@@ -104,11 +104,9 @@ def _outcome(
     caught: Counter[str],
     start: float,
 ) -> Outcome:
-    from . import tables
-
     try:
         data = _encode(task, results, failures)
-    except (TypeError, ValueError, tables.EncodingError) as error:
+    except Exception as error:
         # no cell is to blame alone: two of them contradict each other
         failures += [Failure(key, cell, _one_line(error)) for key, cell, _ in results]
         data = _encode(task, [], failures)
@@ -202,9 +200,5 @@ def _traceback(error: BaseException) -> str:
 
 
 def _say(warning: warnings.WarningMessage) -> str:
-    return f"{warning.category.__name__}: {str(warning.message).strip()} ({os.path.basename(warning.filename)}:{warning.lineno})"
-
-
-def with_metadata(task: Task, **more: Any) -> Task:
-    """Return the task with more metadata."""
-    return replace(task, metadata={**task.metadata, **more})
+    where = f"{os.path.basename(warning.filename)}:{warning.lineno}"
+    return f"{warning.category.__name__}: {str(warning.message).strip()} ({where})"

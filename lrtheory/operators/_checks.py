@@ -1,0 +1,61 @@
+"""What operators refuse at the door, with messages that name the argument."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lrtheory.backend import Array, is_array, namespace
+from lrtheory.factors import Factors
+from lrtheory.operators._rows import blocks
+
+
+def check_size(name: str, value: Any) -> int:
+    """Return a size as an int. Raises ValueError unless it is an integer >= 1."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, (bool, np.bool_)) or value < 1:
+        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+    return int(value)
+
+
+def check_data(name: str, data: Any, ndim: int, axes: str) -> None:
+    """Raise unless `data` is a finite float32 or float64 array with `ndim` axes, none of them empty."""
+    if not is_array(data):
+        raise TypeError(f"{name} must be an array {axes}, got {type(data).__name__}")
+    xp = namespace(data)
+    if data.dtype not in (xp.float32, xp.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {data.dtype}")
+    if data.ndim != ndim or 0 in data.shape:
+        raise ValueError(f"{name} must have shape {axes} with no empty axis, got {tuple(data.shape)}")
+    for b in blocks(data.shape[0]):
+        if not bool(xp.all(xp.isfinite(data[b, ...]))):
+            raise ValueError(f"{name} must be finite, got NaN or infinity in rows {b.start}..{b.stop - 1}")
+
+
+def check_real(name: str, a: Any) -> None:
+    """Raise TypeError unless `a` is an array of real floating point numbers."""
+    if not is_array(a):
+        raise TypeError(f"{name} must be an array, got {type(a).__name__}")
+    if not namespace(a).isdtype(a.dtype, "real floating"):
+        raise TypeError(f"{name} must be real floating point, got {a.dtype}")
+
+
+def matrix(z: Any, shape: tuple[int, int], name: str = "z") -> Array:
+    """Return the matrices ``(*batch, n1, n2)`` that `z` (array or Factors) stands for."""
+    if isinstance(z, Factors):
+        check_real(name, z.left)
+        if tuple(z.shape) != shape:
+            raise ValueError(f"{name} must be {shape[0]} x {shape[1]} matrices, got factors of {z.shape}")
+        return z.product()
+    check_real(name, z)
+    if z.ndim < 2 or tuple(z.shape[-2:]) != shape:
+        raise ValueError(f"{name} must have shape (..., {shape[0]}, {shape[1]}), got {tuple(z.shape)}")
+    return z
+
+
+def vector(v: Any, m: int, name: str = "y") -> Array:
+    """Return `v` if it is an array of shape ``(*batch, m)``."""
+    check_real(name, v)
+    if v.ndim < 1 or v.shape[-1] != m:
+        raise ValueError(f"{name} must have shape (..., m) with m = {m}, got {tuple(v.shape)}")
+    return v

@@ -1,0 +1,68 @@
+"""Measurement matrices kept whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from lrtheory.backend import Array, namespace
+from lrtheory.operators._checks import check_data
+from lrtheory.operators._rows import blocks
+from lrtheory.operators._stored import StoredRows
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(StoredRows):
+    """The linear map ``A(Z)_i = <A_i, Z>`` with the matrices A_i in memory.
+
+    Parameters
+    ----------
+    matrices : array ``(m, n1, n2)``, float32 or float64
+        Kept, not copied (unless it is not contiguous). float32 is the operator as rounded: with float64 points all
+        arithmetic is float64.
+    symmetric : bool
+        States that each A_i is symmetric, so that the adjoint is.
+
+    Raises
+    ------
+    TypeError
+        If `matrices` is no float32 or float64 array.
+    ValueError
+        For another number of axes, empty axes, non-finite entries; with ``symmetric=True`` for matrices that are not
+        square or not symmetric.
+    """
+
+    matrices: Array
+    symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        check_data("matrices", self.matrices, 3, "(m, n1, n2)")
+        if self.symmetric:
+            m, n1, n2 = self.matrices.shape
+            xp = namespace(self.matrices)
+            if n1 != n2:
+                raise ValueError(f"symmetric=True needs square matrices, got {n1} x {n2}")
+            for b in blocks(m):
+                block = self.matrices[b, :, :]
+                if not bool(xp.all(block == xp.matrix_transpose(block))):
+                    raise ValueError(f"symmetric=True, but matrices {b.start}..{b.stop - 1} are not all symmetric")
+
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        _, n1, n2 = self.matrices.shape
+        return n1, n2
+
+    @cached_property
+    def rows(self) -> Array:
+        """The matrices as rows ``(m, n1 n2)``."""
+        m, n1, n2 = self.matrices.shape
+        return namespace(self.matrices).reshape(self.matrices, (m, n1 * n2))
+
+    def flatten(self, z: Array) -> Array:
+        return namespace(z).reshape(z, (*z.shape[:-2], z.shape[-2] * z.shape[-1]))
+
+    def restore(self, g: Array) -> Array:
+        return namespace(g).reshape(g, (*g.shape[:-1], *self.matrix_shape))
+
+    def __repr__(self) -> str:
+        return f"Dense(m={self.m}, shape={self.matrix_shape}, dtype={self.dtype}, symmetric={self.symmetric})"
