@@ -15,7 +15,7 @@ from lrtheory.backend import to_numpy
 from lrtheory.first_order import GradientDescent
 from lrtheory.low_rank import GivenFactors, RandomFactors, RebalancedGradientDescent
 from lrtheory.random import Stream
-from lrtheory.rates import fit_rate
+from lrtheory.rates import fit_geometric, fit_rate
 from lrtheory.sensing import gaussian_problem, population_problem, reduce_population, theory
 from lrtheory.solve import solve
 from lrtheory.sweep import Experiment, grid, mean_claim, median_claim, share_claim
@@ -126,35 +126,47 @@ def run_group(cells, device):
 # -- what the data say ------------------------------------------------------------------------------------------------
 
 AXES = ["model", "operator", "algorithm", "n", "r", "k", "m", "alpha", "rho", "step_size", "seed", "init_seed"]
+FOUND = ["slope", "rate", "constant", "sigma_k", "iterations"]
+ALPHAS = (0.1, 0.2, 0.4, 0.8)
+
+
+def complete(frame):
+    """The frame with a column for every axis (a preset or --set may leave sub-grids out)."""
+    return frame.reindex(columns=[*AXES, *(name for name in frame.columns if name not in AXES)])
 
 
 def summary(frame):
-    """One row for each cell: fitted slope or log factor of the squared error, amplitude of 1/t^2, iteration counts."""
-    frame = frame.reindex(columns=[*AXES, *(c for c in frame.columns if c not in AXES)])
+    """One row for each cell, with what was measured of its squared error.
+
+    slope: of the power law that it ends in (NaN if it is none); rate: minus the log of its factor per iteration, over
+    the last half of the iterations above the floor; constant: amplitude of the 1/t^2 law at the last iteration, 1
+    predicted; iterations: to the tolerance, counted from the modified step where there is one.
+    """
     rows = []
-    for key, run in frame.groupby(AXES, dropna=False, sort=True):
-        cell = dict(zip(AXES, key, strict=True))
-        run = run[run["iteration"] > 0]
-        if run.empty:  # a cell that failed
-            rows.append(cell)
-            continue
-        t, error = run["iteration"].to_numpy(), run["error_squared"].to_numpy()
-        fit = fit_rate(t, error, floor=run["floor"].iloc[0])
-        redundant = theory.redundant_directions(cell["n"], cell["r"], cell["k"])
-        law = theory.symmetric_error_squared(t[-1], cell["step_size"], max(redundant, 1))
-        last = run.iloc[-1]
-        counted = last["first_below"] if last["first_below"] >= 0 else np.nan
-        rows.append(
-            cell
-            | {
-                "slope": fit.slope,
-                "log_factor": np.log(fit.factor),
-                "constant": error[-1] / law if redundant else np.nan,
-                "sigma_k": last["sigma_k"],
-                "iterations": counted - max(last["rebalanced_at"], 0),
-            }
-        )
-    return pd.DataFrame(rows, columns=[*AXES, "slope", "log_factor", "constant", "sigma_k", "iterations"])
+    for key, cell in complete(frame).groupby(AXES, dropna=False, sort=True):
+        row = dict(zip(AXES, key, strict=True))
+        cell = cell[cell["iteration"] > 0]
+        if len(cell):  # a cell that failed has no iterations
+            row |= measure(row, cell)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=[*AXES, *FOUND])
+
+
+def measure(cell, records):
+    t, error = records["iteration"].to_numpy(), records["error_squared"].to_numpy()
+    last = records.iloc[-1]
+    above = t[error > 10 * last["floor"]]
+    end = above[-1] if len(above) else t[-1]
+    redundant = theory.redundant_directions(cell["n"], cell["r"], cell["k"])
+    law = theory.symmetric_error_squared(t[-1], cell["step_size"], redundant)
+    counted = last["first_below"] if last["first_below"] >= 0 else np.nan
+    return {
+        "slope": fit_rate(t, error, floor=last["floor"]).slope,
+        "rate": -np.log(fit_geometric(t, error, window=(end / 2, end), floor=last["floor"]).factor),
+        "constant": error[-1] / law if redundant else np.nan,
+        "sigma_k": last["sigma_k"],
+        "iterations": counted - max(last["rebalanced_at"], 0),
+    }
 
 
 def where(frame, **conditions):
@@ -166,18 +178,17 @@ def where(frame, **conditions):
     return frame[keep]
 
 
-def per_seed(rows, value):
-    """Average over init_seed; a Series indexed by seed."""
-    return rows.assign(value=value).groupby("seed")["value"].mean()
+def by_seed(rows, value):
+    """The values as a Series indexed by seed, as claims take them."""
+    return pd.Series(np.asarray(value, dtype=float), index=pd.Index(rows["seed"], name="seed"))
 
 
 def alpha_slopes(rows):
-    """For each seed the slope of log rate against log alpha; NaN where an alpha has no rate."""
-    rates = rows.assign(rate=-rows["log_factor"]).pivot_table("rate", ["seed", "init_seed"], "alpha", dropna=False)
+    """For each start the slope of log rate against log alpha; NaN where an alpha has no rate."""
+    rates = rows.pivot_table("rate", ["seed", "init_seed"], "alpha", dropna=False)
     with np.errstate(invalid="ignore"):
         logs = np.log(rates.to_numpy())
-    slopes = [np.polyfit(np.log(rates.columns), y, 1)[0] if np.isfinite(y).all() else np.nan for y in logs]
-    return pd.Series(slopes, index=rates.index).groupby("seed").mean()
+    return pd.Series(np.polynomial.polynomial.polyfit(np.log(rates.columns), logs.T, 1)[1], index=rates.index)
 
 
 def claims(frame):
@@ -188,13 +199,14 @@ def claims(frame):
     noisy = where(table, model="symmetric", operator="gaussian")
     asymmetric = where(table, model="asymmetric", operator="identity", algorithm="gd")
     sensing = where(table, model="asymmetric", operator="gaussian", algorithm="gd")
-    return [
+    found = [
         *symmetric_claims(symmetric[symmetric["alpha"] >= 0.5]),
         *measured_claims(noisy[noisy["k"] > noisy["r"]]),
         *imbalance_claims(asymmetric),
-        *rate_claims(sensing[sensing["alpha"].round(9).isin([0.1, 0.2, 0.4, 0.8])]),
+        *rate_claims(sensing[sensing["alpha"].isin(ALPHAS)]),
         *modified_step_claims(where(table, model="asymmetric", operator="gaussian")),
     ]
+    return sorted(found, key=lambda claim: claim.id)
 
 
 def symmetric_claims(rows):
@@ -204,24 +216,24 @@ def symmetric_claims(rows):
             f"population, k = {k}: mean slope of log err^2 against log t is -2",
             DERIVED,
             (-2.03, -1.97),
-            per_seed(part, part["slope"]),
+            by_seed(part, part["slope"]),
         )
         yield mean_claim(
             f"T1.constant.k{k}",
             f"population, k = {k}: mean of err^2 4 eta^2 t^2 / (k - r) at the last t is 1",
             DERIVED,
             (0.98, 1.02),
-            per_seed(part, part["constant"]),
+            by_seed(part, part["constant"]),
         )
     exact = rows[rows["k"] == rows["r"]]
     if len(exact):
-        predicted = theory.exact_rank_log_factor(exact["step_size"], 1.0)
+        predicted = -theory.exact_rank_log_factor(exact["step_size"], 1.0)
         yield mean_claim(
             "T2.rate",
-            "population, k = r: mean ratio of the log factor of err^2 to 2 log(1 - eta sigma_r) is 1",
+            "population, k = r: mean ratio of the rate of err^2 to -2 log(1 - eta sigma_r) is 1",
             DERIVED,
             (0.999, 1.001),
-            per_seed(exact, exact["log_factor"] / predicted),
+            by_seed(exact, exact["rate"] / predicted),
         )
 
 
@@ -232,11 +244,11 @@ def measured_claims(rows):
             f"m = {int(m)}, k = {part['k'].iloc[0]}: mean slope of log err^2 against log t is about -2",
             f"Omega(1/T^2) lower bound, {PAPER}",
             (-2.1, -1.8),
-            per_seed(part, part["slope"]),
+            by_seed(part, part["slope"]),
         )
     sizes = sorted(rows["m"].unique())
     if len(sizes) > 1:
-        few, many = (per_seed(part, part["constant"]) for part in (where(rows, m=sizes[0]), where(rows, m=sizes[-1])))
+        few, many = (by_seed(part, part["constant"]) for part in (where(rows, m=sizes[0]), where(rows, m=sizes[-1])))
         yield mean_claim(
             "T3.constant",
             f"mean ratio of the constants of T1 at m = {int(sizes[0])} and m = {int(sizes[-1])} is above 1",
@@ -248,17 +260,17 @@ def measured_claims(rows):
 
 def imbalance_claims(rows):
     usual = where(rows, rho=1 / 3)
-    closed = theory.rebalanced_log_factor(usual["step_size"], usual["sigma_k"])
-    for alpha in (0.1, 0.2, 0.4):
+    closed = -theory.rebalanced_log_factor(usual["step_size"], usual["sigma_k"])
+    for alpha in ALPHAS[:3]:
         keep = np.isclose(usual["alpha"], alpha) & (usual["sigma_k"] ** 2 > 0.05 * alpha**2)
         if keep.any():
             part = usual[keep]
             yield mean_claim(
                 f"T4.rate.alpha{alpha}",
-                f"population, alpha = {alpha}: mean ratio of the log factor of err^2 to 2 log(1 - eta sigma_k(F)^2) is 1",
+                f"population, alpha = {alpha}: mean ratio of the rate of err^2 to -2 log(1 - eta sigma_k(F)^2) is 1",
                 "identity: " + DERIVED,
                 (0.985, 1.015),
-                per_seed(part, part["log_factor"] / closed[keep]),
+                by_seed(part, part["rate"] / closed[keep]),
             )
     shared = usual[usual["seed"].isin(usual.loc[usual["alpha"] < 0.15, "seed"])]
     if shared["alpha"].nunique() > 1:
@@ -271,7 +283,8 @@ def imbalance_claims(rows):
         )
     unequal, equal = (where(rows, rho=rho, alpha=0.4) for rho in (1 / 3, 1.0))
     if len(equal) and len(unequal):
-        gain = per_seed(unequal, unequal["log_factor"]) / per_seed(equal, equal["log_factor"])
+        unequal, equal = (part.groupby("seed")["rate"].mean() for part in (unequal, equal))
+        gain = unequal / equal
         statement = "rate at rho = 1/3 over rate at rho = 1 (population, alpha = 0.4)"
         yield median_claim("T6.median", f"median over seeds of the {statement} is at least 3", PAPER, (3.0, None), gain)
         faster = (gain > 1).where(gain.notna())
@@ -301,7 +314,7 @@ def modified_step_claims(rows):
                 f"modified step to relative error {TOLERANCE:g}",
                 f"reconstruction; alpha-free rate: {PAPER}",
                 (1.0, 1.2),
-                spread.groupby("seed").mean(),
+                spread,
             )
 
 
@@ -311,116 +324,96 @@ def modified_step_claims(rows):
 def figure(frame):
     with plotting.style():
         fig, axes = plotting.panels(2, 2)
-        known = frame.reindex(columns=[*AXES, *(c for c in frame.columns if c not in AXES)])
-        table = summary(frame)
+        frame, table = complete(frame), summary(frame)
+        measured = where(frame, model="asymmetric", operator="gaussian")
+        plain = where(table, model="asymmetric", algorithm="gd", rho=1 / 3)
         panels = (
-            (panel_symmetric, where(known, model="symmetric", operator="identity")),
-            (panel_alpha, where(known, model="asymmetric", operator="gaussian", algorithm="gd")),
-            (panel_rate, where(table, model="asymmetric", algorithm="gd", rho=1 / 3)),
-            (panel_modified, where(known, model="asymmetric", operator="gaussian")),
+            (panel_symmetric, where(frame, model="symmetric", operator="identity")),
+            (panel_alpha, measured[(measured["algorithm"] == "gd") & measured["alpha"].isin(ALPHAS)]),
+            (panel_rate, plain[plain["alpha"].isin(ALPHAS)].dropna(subset="rate")),
+            (panel_modified, measured[~measured["alpha"].isin((0.1, 0.4, 0.8))]),
         )
         for ax, (draw, data) in zip(axes, panels, strict=True):
-            if len(data):
+            if len(data.dropna(subset="seed")):
                 draw(ax, data)
             else:
                 plotting.no_data(ax)
         return fig
 
 
+ERROR = r"relative error $\|FG^\top-M\|_F\,/\,\|M\|_F$"
+SMALLEST = 1e-13  # relative errors are drawn down to here; below is rounding
+
+
 def panel_symmetric(ax, frame):
     frame = frame[frame["iteration"] > 0]
-    r, eta = frame["r"].iloc[0], frame["step_size"].iloc[0]
+    first = frame.iloc[0]
     slopes = summary(frame).groupby("k")["slope"].median()
 
-    def label(k, part):
-        return f"$k={k}$" + (f", slope {slopes[k]:.3f}" if np.isfinite(slopes[k]) else " $=r$, linear")
+    def label(k, _):
+        return f"$k={k}$: " + (f"slope {slopes[k]:.3f}" if np.isfinite(slopes[k]) else "linear convergence")
 
     t = np.geomspace(30, frame["iteration"].max(), 50)
-    for i, k in enumerate(plotting.series(ax, frame, "iteration", "error_squared", "k", label)):
-        redundant = theory.redundant_directions(frame["n"].iloc[0], r, k)
+    laws = iter([r"$(k-r)\,/\,(4\eta^2t^2)$"])
+    for k in plotting.series(ax, frame, "iteration", "error_squared", "k", label):
+        redundant = theory.redundant_directions(first["n"], first["r"], k)
         if redundant > 0:
-            law = theory.symmetric_error_squared(t, eta, redundant)
-            plotting.theory(ax, t, law, r"$(k-r)/(4\eta^2t^2)$" if i == 1 else None)
-    plotting.decorate(
-        ax,
-        "iteration $t$",
-        r"squared error $\|XX^\top-M\|_F^2$",
-        xscale="log",
-        yscale="log",
-        ylim=(1e-12, 1e2),
-        legend="lower left",
-    )
+            law = theory.symmetric_error_squared(t, first["step_size"], redundant)
+            plotting.theory(ax, t, law, next(laws, None))
+    decorations = dict(xscale="log", yscale="log", ylim=(1e-12, 1e2), legend="lower left")
+    plotting.decorate(ax, "iteration $t$", r"squared error $\|XX^\top-M\|_F^2$", **decorations)
 
 
 def panel_alpha(ax, frame):
-    rates = summary(frame)
-    rates["unit"] = -rates["log_factor"] / 2 / rates["alpha"] ** 2
-    unit = rates["unit"].median()
-    shown = frame[frame["relative_error"] > 1e-13]
-    for i, alpha in enumerate(
-        plotting.series(ax, shown, "iteration", "relative_error", "alpha", lambda a, part: rf"$\alpha={a:g}$")
+    frame = frame.assign(relative_error=frame["relative_error"].clip(lower=SMALLEST))
+    table = summary(frame)
+    unit = (table["rate"] / 2 / table["alpha"] ** 2).median()
+    law = rf"$\propto\exp(-{unit:.2g}\,\alpha^2t)$"
+    for alpha in plotting.series(
+        ax, frame, "iteration", "relative_error", "alpha", lambda alpha, _: rf"$\alpha={alpha:g}$"
     ):
-        median = where(shown, alpha=alpha).groupby("iteration")["relative_error"].median()
-        anchor = median.index[np.argmin(np.abs(np.log(median / 1e-3)))]
-        t = np.linspace(anchor, median.index[-1], 2)
-        law = median[anchor] * np.exp(-unit * alpha**2 * (t - anchor))
-        if np.isfinite(unit):
-            plotting.theory(ax, t, law, rf"$\propto e^{{-{unit:.2g}\,\alpha^2t}}$" if i == 0 else None)
-    plotting.decorate(
-        ax,
-        "iteration $t$",
-        r"relative error $\|FG^\top-M\|_F/\|M\|_F$",
-        yscale="log",
-        ylim=(1e-13, 3),
-        legend="upper right",
-    )
+        median = where(frame, alpha=alpha).groupby("iteration")["relative_error"].median()
+        anchor = np.argmin(np.abs(np.log(median / 1e-3)))
+        t = np.linspace(median.index[anchor], median.index[-1], 200)
+        plotting.theory(ax, t, median.iloc[anchor] * np.exp(-unit * alpha**2 * (t - t[0])), law)
+        law = None
+    plotting.decorate(ax, "iteration $t$", ERROR, yscale="log", ylim=(SMALLEST, 3), legend="upper right")
 
 
 def panel_rate(ax, table):
-    table = table.assign(rate=-table["log_factor"]).dropna(subset="rate")
-    names = {"identity": "population", "gaussian": "Gaussian"}
-    for i, (operator, part) in enumerate(table.groupby("operator")):
-        if operator == "identity":
-            part = part[part["seed"].isin(part.loc[part["alpha"] == part["alpha"].min(), "seed"])]
-        slope = alpha_slopes(part).mean() if part["alpha"].nunique() > 1 else np.nan
-        label = names[operator] + (f", $m={int(part['m'].iloc[0])}$" if operator == "gaussian" else "")
-        plotting.points(ax, part, "alpha", "rate", i, f"{label}: slope {slope:.2f}")
+    law = r"$\propto\alpha^2$"
+    for i, (operator, part) in enumerate(table.groupby("operator", sort=False)):
+        seeds = part.groupby("seed")["alpha"].nunique()
+        part = part[part["seed"].isin(seeds[seeds == seeds.max()].index)]  # the same seeds at every alpha
+        name = "population" if operator == "identity" else f"$m={int(part['m'].iloc[0])}$"
+        if part["alpha"].nunique() > 1:
+            name += f": slope {alpha_slopes(part).mean():.2f}"
+        plotting.points(ax, part, "alpha", "rate", i, name)
         middle = part.groupby("alpha")["rate"].median()
-        law = middle.iloc[0] * (middle.index / middle.index[0]) ** 2
-        plotting.theory(ax, middle.index, law, r"$\propto\alpha^2$" if i == 0 else None)
-    plotting.decorate(
-        ax,
-        r"initialisation scale $\alpha$",
-        r"rate $-\mathrm{d}\log\mathrm{err}^2/\mathrm{d}t$ (per iteration)",
-        xscale="log",
-        yscale="log",
-        legend="upper left",
-    )
+        plotting.theory(ax, middle.index, middle.iloc[0] * (middle.index / middle.index[0]) ** 2, law)
+        law = None
+    ylabel = r"rate of the squared error (per iteration)"
+    plotting.decorate(ax, r"initialisation scale $\alpha$", ylabel, xscale="log", yscale="log", legend="upper left")
+    plotting.plain_ticks(ax, sorted(table["alpha"].unique()))
 
 
 def panel_modified(ax, frame):
-    lines = {"gd": "-", "flat": (0, (1, 1)), "lift": (0, (6, 1, 1, 1))}
-    alphas = sorted(where(frame, algorithm="flat")["alpha"].unique()) or sorted(frame["alpha"].unique())
-    for kind, line in lines.items():
-        for i, alpha in enumerate(alphas):
+    frame = frame.assign(relative_error=frame["relative_error"].clip(lower=SMALLEST))
+    kinds = {"gd": "no modified step", "flat": "flat", "lift": "lift"}
+    for j, kind in enumerate(kinds):
+        for i, alpha in enumerate(sorted(frame["alpha"].unique())):
             part = where(frame, algorithm=kind, alpha=alpha)
-            part = part[part["relative_error"] > 1e-13]
             if len(part):
-                name = "plain" if kind == "gd" else kind
-                plotting.band(
-                    ax, part, "iteration", "relative_error", i, rf"{name}, $\alpha={alpha:g}$", linestyle=line
-                )
+                looks = dict(linestyle=plotting.LINES[j], color=plotting.COLOURS[i])
+                plotting.band(ax, part, "iteration", "relative_error", **looks)
     done = frame.loc[frame["algorithm"] != "gd", "first_below"].max()
     if np.isfinite(done) and done > 0:
         ax.set_xlim(0, 2.2 * done)
-    plotting.decorate(
-        ax,
-        "iteration $t$",
-        r"relative error $\|FG^\top-M\|_F/\|M\|_F$",
-        yscale="log",
-        ylim=(1e-13, 3),
-        legend="lower left",
-    )
+    for i, alpha in enumerate(sorted(frame["alpha"].unique())):
+        ax.plot([], [], color=plotting.COLOURS[i], label=rf"$\alpha={alpha:g}$")
+    for j, name in enumerate(kinds.values()):
+        ax.plot([], [], color="0.4", linestyle=plotting.LINES[j], label=name)
+    plotting.decorate(ax, "iteration $t$", ERROR, yscale="log", ylim=(SMALLEST, 3), legend="lower left")
 
 
 experiment = Experiment(

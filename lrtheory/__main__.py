@@ -52,12 +52,11 @@ def main() -> int:
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        no_args_is_help=True,
         help="A laboratory for the theory of low-rank learning.",
     )
     app.command()(sweep)
     app.command()(info)
-    return guarded(app, None, "lrtheory")
+    return guarded(app, "lrtheory", sys.argv[1:] or ["--help"])
 
 
 if __name__ == "__main__":

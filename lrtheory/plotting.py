@@ -157,6 +157,15 @@ def decorate(
         ax.legend(loc=legend)
 
 
+def plain_ticks(ax: Axes, values: Sequence[float]) -> None:
+    """Label a logarithmic x axis at the given values, written plainly, and nowhere else."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    ax.xaxis.set_major_locator(FixedLocator(list(values)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticklabels([f"{value:g}" for value in values])
+
+
 def save(figure: Figure, stem: Any) -> list[Any]:
     """Write ``stem.png`` (200 dpi) and ``stem.svg`` and return their paths; equal data give equal files."""
     from pathlib import Path

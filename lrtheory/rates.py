@@ -189,7 +189,15 @@ def _check_min_points(min_points: int) -> int:
 
 def _records(t: Array, y: Array, floor: Array, window: tuple[float, float] | None) -> _Records:
     """Drop what is absent or below the floor from y (B, T) and turn time around."""
-    usable = np.isfinite(y) & (y > 0) & (y > FLOOR_MARGIN * floor[:, None])
+    level = floor[:, None]
+    usable = np.isfinite(y) & (y > level)
+    # cut where records above the margin give way to records below it (fewest on the wrong side): dropping single records
+    # would keep those that noise lifts and so tilt the law
+    side = np.where(usable | (y <= level), np.where(y > FLOOR_MARGIN * level, 1, -1), 0) * (level > 0)
+    score = np.cumsum(side, axis=1)
+    if t.size:
+        cut = np.where(score.max(1) > 0, t.size - 1 - np.argmax(score[:, ::-1], axis=1), -1)
+        usable &= (np.arange(t.size) <= cut[:, None]) | (level <= 0)
     if window is not None:
         usable &= (t >= window[0]) & (t <= window[1])
     usable, y = usable[:, ::-1], y[:, ::-1]

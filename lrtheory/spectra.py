@@ -73,10 +73,16 @@ def norm(a: Factors) -> Array:
 
 
 def singular_values(a: Any) -> Array:
-    """Return the singular values, descending, of a matrix or of a factorised matrix (min(k, n1, n2) of them)."""
+    """Return the singular values, descending, of a matrix or of a factorised matrix (min(k, n1, n2) of them).
+
+    A matrix with NaN or infinity has the singular values NaN (LAPACK would raise, or print, as it happens to meet one).
+    """
     if isinstance(a, Factors):
         a = _core(a)
-    return namespace(a).linalg.svdvals(a)
+    xp = namespace(a)
+    finite = xp.all(xp.isfinite(a), axis=(-2, -1))[..., None]
+    values = xp.linalg.svdvals(xp.where(finite[..., None], a, xp.zeros_like(a)))
+    return xp.where(finite, values, xp.full_like(values, xp.nan))
 
 
 def _core(a: Factors) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, is_array, like, namespace, per_element, to_numpy
+from lrtheory.backend import Array, like, namespace, per_element, to_numpy
 from lrtheory.factors import Factors, transpose
 from lrtheory.first_order import GradientDescent, check_step_size
 from lrtheory.low_rank.starts import check_rank
@@ -47,7 +47,7 @@ def rebalance(x: Factors, beta: Any, kind: str = "flat") -> Factors:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
     xp = namespace(x.left)
     p, s, qt = xp.linalg.svd(x.left, full_matrices=False)
-    target = xp.broadcast_to(per_element(like(beta, s), s) if is_array(beta) else like(float(beta), s), s.shape)
+    target = xp.broadcast_to(like(beta, s)[..., None], s.shape)
     raised = target if kind == "flat" else xp.where(s > target, s, target)
     q = transpose(qt)
     left = (p * raised[..., None, :]) @ qt

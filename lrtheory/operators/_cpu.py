@@ -88,6 +88,18 @@ def fused_chunks(rows, z, y, scale, code, threshold, bounds, first, last, values
         values[c] = fused_rows(rows, z, y, scale, code, threshold, bounds[c], bounds[c + 1], partial[c])
 
 
+@njit(cache=True, nogil=True)
+def add_chunks(values, partial, gradient):
+    """Overwrite gradient with the sum of the partial ones, in their order; return the sum of the values."""
+    value = 0.0
+    gradient[:] = 0.0
+    for c in range(values.size):
+        value += values[c]
+        gradient += partial[c]
+    return value
+
+
+@cache
 def chunk_bounds(m: int, d: int) -> np.ndarray:
     """Return the row numbers at which a pass over (m, d) entries is cut. The shape alone decides, so that any number
     of threads adds the same partial sums in the same order."""
@@ -130,8 +142,7 @@ def fused_pass(rows, z, y, scale, code, threshold):
             fused_chunks(*arguments, cuts[0], cuts[1], values, partial)
             for task in tasks:
                 task.result()
-        value[b] = values.sum()
-        partial.sum(axis=0, out=gradient[b])
+        value[b] = add_chunks(values, partial, gradient[b])
     return value.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
 
 

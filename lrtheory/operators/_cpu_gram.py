@@ -130,7 +130,7 @@ def gradient_descent(h, packed, symmetric, left, right, target, eta, n_steps, ac
                         full[i, j] = half
                         full[j, i] = half
             step = eta[b]
-            finite = True
+            total = 0.0  # not np.isfinite(x): it is x - x == 0, which reassociation turns into True
             next_left[:] = 0.0
             next_right[:] = 0.0
             for i in range(n1):
@@ -144,13 +144,13 @@ def gradient_descent(h, packed, symmetric, left, right, target, eta, n_steps, ac
             for i in range(n1):
                 for q in range(k):
                     next_left[i, q] = f[i, q] - step * next_left[i, q]
-                    finite = finite and np.isfinite(next_left[i, q])
+                    total += 0.0 * next_left[i, q]
             if not symmetric:
                 for j in range(n2):
                     for q in range(k):
                         next_right[j, q] = e[j, q] - step * next_right[j, q]
-                        finite = finite and np.isfinite(next_right[j, q])
-            if finite:
+                        total += 0.0 * next_right[j, q]
+            if total == 0.0:
                 left[b] = next_left
                 if not symmetric:
                     right[b] = next_right

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ from .experiment import UsageError
 
 if TYPE_CHECKING:
     from .claims import Claim
-    from .session import Options, Report
+    from .outputs import Report
 
 OK, FAILED, USAGE, CLAIM_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -49,6 +49,9 @@ def sweep(
     """
     if list_:
         return _list()
+    from . import executors
+
+    executors.limit_new_libraries(threads)  # NumPy is not loaded yet
     from . import loading, session
 
     if experiment is not None:
@@ -70,14 +73,14 @@ def sweep(
         plot_only=plot_only,
         quiet=quiet,
         batch_timeout=batch_timeout,
-        command=_command(sys.argv),
+        command=_command(),
     )
     if dry_run:
         print("\n".join(session.estimate(loaded, source, options)))
         return OK
     report = session.execute(loaded, source, options)
     _print_report(report)
-    if report.failures or report.broken or _incomplete(report):
+    if report.failures or report.broken or report.missing:
         return FAILED
     if strict and any(claim.verdict == "fails" for claim in report.claims):
         return CLAIM_FAILED
@@ -88,18 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``python -m lrtheory.sweep`` and return the exit code."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command()(sweep)
-    return guarded(app, arguments, "python -m lrtheory.sweep")
+    return guarded(app, "python -m lrtheory.sweep", sys.argv[1:] if arguments is None else arguments)
 
 
-def guarded(app: typer.Typer, arguments: Sequence[str] | None, program: str) -> int:
+def guarded(app: typer.Typer, program: str, arguments: Sequence[str]) -> int:
     """Run a typer application; a mistake of the user is one line and exit code 2, an interrupt one line and 130."""
     try:
-        code = app(args=None if arguments is None else list(arguments), prog_name=program, standalone_mode=False)
+        code = app(args=list(arguments), prog_name=program, standalone_mode=False)
         sys.stdout.flush()
         return int(code or 0)
-    except KeyboardInterrupt:
-        arguments = [word for word in (sys.argv[1:] if arguments is None else arguments) if word != "--fresh"]
-        _say(f"interrupted; what has run is stored, go on with: {program} {shlex.join(arguments)}")
+    except (KeyboardInterrupt, typer.Abort):
+        resume = f"{program} {shlex.join(word for word in arguments if word != '--fresh')}"
+        _say(f"interrupted; what has run is stored, go on with: {resume}")
         return INTERRUPTED
     except UsageError as error:
         _say(f"error: {_one_line(error)}")
@@ -122,13 +125,10 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _command(argv: Sequence[str]) -> str:
-    program = "lrtheory" if Path(argv[0]).stem == "lrtheory" else "python -m lrtheory.sweep"
-    return (
-        shlex.join(["python", "-m", "lrtheory.sweep", *argv[1:]])
-        if "python" in program
-        else shlex.join([program, *argv[1:]])
-    )
+def _command() -> str:
+    """Return the command that was typed, so that the report can print it; the same for every way in."""
+    words = sys.argv[1:]
+    return shlex.join(["python", "-m", "lrtheory.sweep", *(words[1:] if words[:1] == ["sweep"] else words)])
 
 
 def _list() -> int:
@@ -147,10 +147,6 @@ def _list() -> int:
         paper = f" [{experiment.paper}]" if experiment.paper else ""
         print(f"{name}: {experiment.title}{paper}; cells: {presets}")
     return OK
-
-
-def _incomplete(report: Report) -> bool:
-    return any("have no data yet" in text for text in report.warnings)
 
 
 def _print_report(report: Report) -> None:

@@ -71,13 +71,10 @@ def process_pool(jobs: int, threads: int) -> Workers:
     return Workers(open=start, slots=2 * jobs, kill=_kill_pool)
 
 
-def limit_threads(n: int) -> None:
-    """Give this process `n` kernel threads; libraries that load later read the environment."""
+def limit_new_libraries(threads: int) -> None:
+    """Give BLAS and OpenMP libraries that this process loads from now on `threads` threads each."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(n)
-    from lrtheory import backend
-
-    backend.set_threads(n)
+        os.environ[name] = str(threads)
 
 
 @contextmanager
@@ -97,7 +94,10 @@ def start_worker(threads: int) -> None:
     """Make this process a worker: deaf to Ctrl-C, which the driver handles, and mortal like its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    limit_threads(threads)
+    limit_new_libraries(threads)
+    from lrtheory import backend
+
+    backend.set_threads(threads)
 
 
 def _follow_parent() -> None:

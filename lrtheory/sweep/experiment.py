@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,10 +37,8 @@ def scalar(axis: str, value: Any) -> Scalar:
         If it is NaN (equal to nothing, so no cell could be found again) or an integer beyond 2**53.
     """
     if not isinstance(value, (bool, int, float, str)) and value is not None and hasattr(value, "item"):
-        try:
+        with suppress(ValueError):  # an array of several values is refused below
             value = value.item()
-        except ValueError:
-            pass  # an array of several values: refused below
     if isinstance(value, float):
         value = float(value)  # numpy.float64 is a float with another repr
         if math.isnan(value):

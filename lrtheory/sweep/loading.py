@@ -35,7 +35,7 @@ class Source:
     digest: str
 
 
-_loaded: dict[str, Experiment] = {}  # by digest, per process
+_loaded: dict[tuple[str, str], Experiment] = {}  # by path and digest, per process
 
 
 def folder() -> Path | None:
@@ -98,16 +98,20 @@ def load(path: Path) -> tuple[Experiment, Source]:
 
 
 def describe(experiment: Experiment) -> Source:
-    """Return a source for an experiment made in a script or notebook: its digest follows the text of `run`.
+    """Return a source for an experiment made in a script or notebook: its digest is that of the file, or notebook
+    cell, where `run` is written.
 
     Such an experiment runs in this process only.
     """
     try:
-        text = inspect.getsource(experiment.run)
-    except (OSError, TypeError):
-        text = ""
+        text = Path(inspect.getsourcefile(experiment.run) or "").read_text(encoding="utf-8")
+    except (OSError, TypeError, UnicodeDecodeError):
+        try:
+            text = inspect.getsource(experiment.run)  # a notebook's cell
+        except (OSError, TypeError):
+            text = ""
     source = Source("", "", digest(text))
-    _loaded[source.digest] = experiment
+    _loaded["", source.digest] = experiment
     return source
 
 
@@ -121,13 +125,14 @@ def from_source(source: Source) -> Experiment:
     Exception
         Whatever the file raises.
     """
-    if source.digest not in _loaded:
+    key = (source.path, source.digest)
+    if key not in _loaded:
         module = _execute(source)
         experiment = getattr(module, "experiment", None)
         if not isinstance(experiment, Experiment):
             raise UsageError(f"{source.path}: an experiment file ends in experiment = Experiment(...); found none")
-        _loaded[source.digest] = experiment
-    return _loaded[source.digest]
+        _loaded[key] = experiment
+    return _loaded[key]
 
 
 def _execute(source: Source) -> ModuleType:

@@ -13,11 +13,11 @@ _FORMS = "use 3,5 or 0:20 (half-open) or log:1e-3:1:7"
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return ``"; did you mean ...? There are: ..."`` for an unknown name."""
+    """Return ``"; did you mean ...? there are: ..."`` for an unknown name."""
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(close)}?" if close else ";"
-    return f"{hint} There are: {', '.join(names) or 'none'}"
+    return f"{hint} there are: {', '.join(names) or 'none'}"
 
 
 def apply(grid: Grid, settings: Sequence[str] | Mapping[str, Any]) -> Grid:
@@ -45,7 +45,7 @@ def apply(grid: Grid, settings: Sequence[str] | Mapping[str, Any]) -> Grid:
 def _pairs(settings: Sequence[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
     if isinstance(settings, Mapping):
         return list(settings.items())
-    pairs = []
+    pairs: list[tuple[str, Any]] = []
     for setting in settings:
         name, equals, text = setting.partition("=")
         name = name.strip()
@@ -61,7 +61,7 @@ def _read(name: str, given: Any, existing: tuple[Scalar, ...]) -> list[Scalar]:
     if isinstance(given, str):
         values = parse(name, given, existing)
     else:
-        items = given if hasattr(given, "__iter__") and getattr(given, "ndim", 1) else [given]
+        items = given if hasattr(given, "__iter__") and getattr(given, "ndim", 1) > 0 else [given]
         try:
             values = [_like(name, scalar(name, item), existing) for item in items]
         except (TypeError, ValueError) as error:

@@ -33,6 +33,11 @@ class Block:
         """The number of cells."""
         return sum(len(call) for call in self.calls)
 
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells of all calls."""
+        return [cell for call in self.calls for cell in call]
+
 
 @dataclass(frozen=True)
 class Plan:

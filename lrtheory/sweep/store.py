@@ -66,10 +66,13 @@ class Store:
     ----------
     folder : Path
         The experiment's folder of results.
+    read_only : bool
+        Report corrupt files, but leave them where they are.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, read_only: bool = False) -> None:
         self.folder = folder / "cells"
+        self.read_only = read_only
         self.entries: dict[str, Entry] = {}
         self.failures: dict[str, Failure] = {}
         self.corrupt: list[str] = []
@@ -107,6 +110,7 @@ class Store:
             self.number = max(self.number, int(number) + 1)
             for key in superseded:
                 self._superseded[key] = max(self._superseded.get(key, 0), int(number))
+        found = []
         for path in sorted(self.folder.glob("*.parquet")):
             data = self._read(path)
             if data is None:
@@ -117,7 +121,9 @@ class Store:
                 self._set_aside(path, str(error))
                 continue
             self.number = max(self.number, metadata["call"] + 1)
-            self._enter(path.name, metadata, keys)
+            found.append((metadata["call"], path.name, metadata))
+        for _, name, metadata in sorted(found, key=lambda entry: entry[:2]):
+            self._enter(name, metadata, keys)
 
     def add(self, data: bytes) -> None:
         """Write a block's file and take its cells into the index.
@@ -197,8 +203,10 @@ class Store:
                 self.failures.pop(key, None)
             offset += rows
         for failed in metadata["failed"]:
-            if (keys is None or failed["key"] in keys) and failed["key"] not in self.entries:
-                self.failures[failed["key"]] = Failure(**failed)
+            key = failed["key"]
+            counts = (keys is None or key in keys) and number >= self._superseded.get(key, 0)
+            if counts and key not in self.entries:
+                self.failures[key] = Failure(**failed)
 
     def _write(self, data: bytes, suffix: str) -> str:
         name = hashlib.sha256(data).hexdigest()[:32] + suffix
@@ -218,7 +226,10 @@ class Store:
 
     def _set_aside(self, path: Path, reason: str) -> None:
         aside = path.with_name(path.name + ".corrupt")
-        with suppress(OSError):  # a read-only store is still reported
+        if self.read_only:
+            self.corrupt.append(f"{path} is corrupt ({reason})")
+            return
+        with suppress(OSError):  # a store that cannot be written is still reported
             path.rename(aside)
         self.corrupt.append(f"{path} is corrupt ({reason}); set aside as {aside.name}, its cells run again")
 
