@@ -24,14 +24,13 @@ PAPER = "arXiv:2310.01769"
 DERIVED = f"lrtheory.sensing.theory (derived); order: {PAPER}"
 TOLERANCE = 1e-6  # of the relative error, where iterations are counted
 R = 3
-TRUTH = dict(r=R, init_seed=0)
 
 # -- presets: a cell says everything that run reads ------------------------------------------------------------------
 
 
 def population(n, symmetric_steps, asymmetric_steps):
     """Infinitely many measurements: T1 and T2 (symmetric), T4 and T6 (asymmetric)."""
-    shared = dict(operator="identity", algorithm="gd", n=n, step_size=0.1, **TRUTH)
+    shared = dict(operator="identity", algorithm="gd", n=n, r=R, step_size=0.1, init_seed=0)
     asymmetric = dict(model="asymmetric", k=5, max_steps=asymmetric_steps, **shared)
     return (
         grid(model="symmetric", k=[3, 4, 5, 6], alpha=0.5, max_steps=symmetric_steps, seed=range(5), **shared)
@@ -40,22 +39,43 @@ def population(n, symmetric_steps, asymmetric_steps):
     )
 
 
-def measured(n, m, symmetric_steps, asymmetric_steps, storage="float64", form="gram"):
-    """Gaussian measurements: T3 (symmetric, m and 2m), T5 (rate against alpha), T7 (the modified step)."""
-    shared = dict(operator="gaussian", storage=storage, form=form, n=n, **TRUTH)
-    symmetric = dict(model="symmetric", algorithm="gd", alpha=0.5, step_size=0.1, max_steps=symmetric_steps)
-    asymmetric = dict(model="asymmetric", k=5, rho=1 / 3, step_size=0.2, max_steps=asymmetric_steps)
-    return (
-        grid(k=4, m=[m, 2 * m], seed=range(5), **symmetric, **shared)
-        + grid(algorithm="gd", alpha=[0.1, 0.2, 0.4, 0.8], m=m, seed=range(10), **asymmetric, **shared)
-        + grid(algorithm=["gd", "flat", "lift"], alpha=[0.05, 0.2, 0.5], m=m, seed=range(5), **asymmetric, **shared)
+def symmetric_sensing(n, k, m, steps, seeds, init_seeds=1, form="gram", storage="float64"):
+    """Gaussian measurements, symmetric factorisation: T3."""
+    numbers = dict(n=n, r=R, k=k, m=m, alpha=0.5, step_size=0.1, max_steps=steps)
+    names = dict(model="symmetric", algorithm="gd", operator="gaussian", form=form, storage=storage)
+    return grid(seed=range(seeds), init_seed=range(init_seeds), **numbers, **names)
+
+
+def asymmetric_sensing(n, m, steps, form="gram", storage="float64"):
+    """Gaussian measurements, asymmetric factorisation: T5 (rate against alpha) and T7 (the modified step)."""
+    numbers = dict(n=n, r=R, k=5, m=m, rho=1 / 3, step_size=0.2, max_steps=steps, init_seed=0)
+    names = dict(model="asymmetric", operator="gaussian", form=form, storage=storage)
+    return grid(algorithm="gd", alpha=[0.1, 0.2, 0.4, 0.8], seed=range(10), **numbers, **names) + grid(
+        algorithm=["gd", "flat", "lift"], alpha=[0.05, 0.2, 0.5], seed=range(5), **numbers, **names
     )
 
 
 PRESETS = {
-    "small": population(50, 30_000, 60_000) + measured(20, 600, 20_000, 15_000),
-    "paper": population(50, 100_000, 100_000) + measured(50, 10 * 50 * R, 100_000, 100_000),
+    "small": population(50, 30_000, 60_000)
+    + symmetric_sensing(20, k=4, m=[600, 1200], steps=20_000, seeds=5)
+    + asymmetric_sensing(20, m=600, steps=15_000),
+    "paper": population(50, 100_000, 100_000)
+    + symmetric_sensing(50, k=[3, 4, 5, 6], m=[1500, 3000], steps=100_000, seeds=5)
+    + asymmetric_sensing(50, m=1500, steps=30_000, form="dense"),
+    # One operator of 7.5 GB and 64 starts: for a GPU.
+    "large": population(500, 100_000, 100_000)
+    + symmetric_sensing(500, [3, 4, 6], 15_000, 10_000, seeds=1, init_seeds=64, form="packed", storage="float32"),
 }
+
+
+def prepare(device):
+    """Compile every kernel that the presets use, on two steps of tiny cells."""
+    tiny = dict(n=6, k=4, m=72, max_steps=2, seed=0, init_seed=0)
+    for preset in PRESETS.values():
+        kinds = {(c["model"], c["operator"], c.get("form"), c.get("storage")): c for c in preset}
+        for cell in kinds.values():
+            list(run([cell | {name: tiny[name] for name in tiny if name in cell}], device))
+
 
 # -- run --------------------------------------------------------------------------------------------------------------
 
@@ -238,17 +258,17 @@ def symmetric_claims(rows):
 
 
 def measured_claims(rows):
-    for m, part in rows.groupby("m"):
+    for (m, k), part in rows.groupby(["m", "k"]):
         yield mean_claim(
-            f"T3.slope.m{int(m)}",
-            f"m = {int(m)}, k = {part['k'].iloc[0]}: mean slope of log err^2 against log t is about -2",
+            f"T3.slope.m{int(m)}.k{k}",
+            f"m = {int(m)}, k = {k}: mean slope of log err^2 against log t is about -2",
             f"Omega(1/T^2) lower bound, {PAPER}",
             (-2.1, -1.8),
             by_seed(part, part["slope"]),
         )
     sizes = sorted(rows["m"].unique())
     if len(sizes) > 1:
-        few, many = (by_seed(part, part["constant"]) for part in (where(rows, m=sizes[0]), where(rows, m=sizes[-1])))
+        few, many = (where(rows, m=m).set_index(["k", "seed", "init_seed"])["constant"] for m in (sizes[0], sizes[-1]))
         yield mean_claim(
             "T3.constant",
             f"mean ratio of the constants of T1 at m = {int(sizes[0])} and m = {int(sizes[-1])} is above 1",
@@ -360,7 +380,7 @@ def panel_symmetric(ax, frame):
         if redundant > 0:
             law = theory.symmetric_error_squared(t, first["step_size"], redundant)
             plotting.theory(ax, t, law, next(laws, None))
-    decorations = dict(xscale="log", yscale="log", ylim=(1e-12, 1e2), legend="lower left")
+    decorations = dict(xscale="log", yscale="log", ylim=(1e-12, 1e2), legend="upper right")
     plotting.decorate(ax, "iteration $t$", r"squared error $\|XX^\top-M\|_F^2$", **decorations)
 
 
@@ -427,5 +447,6 @@ experiment = Experiment(
     figure=figure,
     claims=claims,
     block=20,
+    prepare=prepare,
     batch=20,
 )

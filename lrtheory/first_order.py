@@ -44,7 +44,7 @@ class GradientDescent:
 
     def step(self, problem: Any, state: State) -> State:
         x = state.x
-        return replace(state, x=x - per_element(self.step_size, x) * problem.gradient(x), t=state.t + 1)
+        return replace(state, x=x - problem.gradient(x) * per_element(self.step_size, x), t=state.t + 1)
 
     def advance(self, problem: Any, state: State, n_steps: int, active: np.ndarray) -> Any:
         operator = getattr(problem, "operator", None)

@@ -4,24 +4,25 @@
 
 The generator, in full
 ----------------------
-Records: 60 to 300, log-spaced over 1 to 5 decades of t, the last at t = 10^U(1.5, 5.5).  Every record carries 5 % multiplicative
-noise (lognormal).  Kinds: geometric 35 %, power 35 %, plateau 15 %, divergence 15 %.
+Records: 60 to 300, log-spaced over 1 to 5 decades of t, the last at t = 10^U(1.5, 5.5).  Every record carries 5 %
+multiplicative noise (lognormal).  Kinds: geometric 35 %, power 35 %, plateau 15 %, divergence 15 %.
 
-* The law of a geometric or power trace starts after a burn-in of 0 to 40 % of the records (none on 30 % of the traces):
-  "flat" (the trace waits at its level), "transient" (a fast decaying multiple of the law on top of it), "phase" (another law
+* geometric: the law falls by e^-1 to e^-20 (log-uniform) over the last decade of t up to the last usable record.
+* power: slope 0.5 to 3, offset t0 = 0 (half the time) or up to a tenth of the last usable t.
+* A burn-in takes the place of the law on the first 0 to 40 % of the records (no burn-in on 30 % of the traces): "flat"
+  (the trace waits at its level), "transient" (a fast decaying multiple of the law on top of it), "phase" (another law
   of either kind, joined continuously), "wander" (a random walk).
-* Floors (40 % of these traces): the metric has a resolution, told to ``fit_rate``.  The last usable record, at which the law is ten
-  times the resolution (the margin that ``fit_rate`` documents), is at 75 to 100 % of the records; the trace goes on as
-  max(law, floor) or sqrt(law^2 + floor^2).
-* geometric: the law falls by e^-1 to e^-20 (log-uniform) over the last decade of t up to the last usable record.  power: slope 0.5 to 3, offset t0 = 0 (half the time) or up to a tenth of the last usable t.
+* Floors (40 % of the traces with a law): the metric has a resolution, told to ``fit_rate``.  The last usable record, at
+  which the law is ten times the resolution (the margin that ``fit_rate`` documents), is at 75 to 100 % of the records;
+  the trace goes on as max(law, floor) or sqrt(law^2 + floor^2).
 * plateau: constant over at least the last 60 % of the records, after any sudden or smooth decay.
-* divergence: growth, exponential or polynomial, over at least the last 60 % of the records, after any decay; on a third of the traces
-  the last records are inf.
+* divergence: growth, exponential or polynomial, over at least the last 60 % of the records, after any decay; on a third
+  of the traces the last records are inf.
 
 The rule for "neither is also right": take the law's own noise-free values on its records (burn-in, floor and noise left
-out) and fit the other law to them by least squares, its parameters within the ranges above.  Where the two differ by less
-than the noise (5 %) in rms, the data cannot tell the laws apart, and "neither" counts as right beside the true law.  The wrong
-law is wrong always, and the rule never looks at an answer.
+out) and fit the other law to them by least squares, its parameters within the ranges above.  Where the two differ by
+less than the noise (5 %) in rms, the data cannot tell the laws apart, and "neither" counts as right beside the true
+law. The wrong law is always wrong, and the rule never looks at an answer.
 """
 
 from __future__ import annotations
@@ -213,7 +214,9 @@ def main() -> None:
     for seed in options.seed:
         outcome = judge(draw_traces(seed, options.n))
         print(f"seed {seed}: {outcome.right} of {options.n} right, {outcome.excused} of them by the rule only", end="")
-        print(f" ({outcome.ambiguous} traces are indistinguishable); {1e3 * outcome.seconds / options.n:.2f} ms a trace")
+        print(
+            f" ({outcome.ambiguous} traces are indistinguishable); {1e3 * outcome.seconds / options.n:.2f} ms a trace"
+        )
         print(f"{'truth':>12} {'geometric':>10} {'power':>10} {'neither':>10}")
         for name, row in zip(("geometric", "power", "plateau", "divergence"), outcome.matrix, strict=True):
             print(f"{name:>12} {row[0]:10d} {row[1]:10d} {row[2]:10d}")

@@ -44,10 +44,8 @@ def installed(tmp_path_factory):
 
 
 def test_wheel_runs_the_sweep_elsewhere(installed, tmp_path):
-    ran = python(
-        "-m", "lrtheory.sweep", "overparam_sensing", "--set", "seed=0", "--set", "max_steps=300", "--out", tmp_path / "out",
-        "--jobs", 1, cwd=tmp_path, path=installed,
-    )  # fmt: skip
+    short = ["--set", "seed=0", "--set", "max_steps=300", "--jobs", 1, "--out", tmp_path / "out"]
+    ran = python("-m", "lrtheory.sweep", "overparam_sensing", *short, cwd=tmp_path, path=installed)
     assert ran.returncode == 0, ran.stderr
     folder = tmp_path / "out" / "overparam_sensing"
     assert {p.name for p in folder.iterdir()} >= {"data.parquet", "figure.png", "figure.svg", "claims.json", "run.json"}
@@ -65,7 +63,9 @@ def test_version_has_one_place():
     found = [
         path
         for path in (ROOT / "pyproject.toml", ROOT / "CITATION.cff", *(ROOT / "lrtheory").rglob("*.py"))
-        if re.search(rf"(?m)^\s*(__version__|version)\s*[:=]\s*[\"']?{re.escape(lrtheory.__version__)}", path.read_text())
+        if re.search(
+            rf"(?m)^\s*(__version__|version)\s*[:=]\s*[\"']?{re.escape(lrtheory.__version__)}", path.read_text()
+        )
     ]
     assert found == [ROOT / "lrtheory" / "__init__.py"]
 

@@ -27,8 +27,11 @@ def test_example_is_short(example):
 def test_example_sweeps_the_new_algorithm_beside_the_old(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     frame = runpy.run_path(str(example), run_name="__main__")["frame"]
-    last = frame.sort_values("iteration").groupby(["row", "k", "seed"])["relative_error"].last()
-    over = last.xs(5, level="k").groupby("row").max()
-    assert over["polyak"] < 1e-10
-    assert last.xs(5, level="k")["gd"].min() > 1e-5
-    assert np.isfinite(last).all()
+    last = frame[frame["iteration"] == 1000].pivot_table("relative_error", "row", "k", aggfunc="median")
+    assert last.loc["gradient descent", 5] > 20 * last.loc["Polyak", 5]  # the README says that it escapes the law
+    assert last[3].max() < 1e-12
+    assert frame["seed"].nunique() == 5
+    table = re.search(r"```\n(k .*?)```", README.read_text(), flags=re.DOTALL).group(1)
+    for row, number in last[5].items():  # at k = 3 both are rounding noise
+        (line,) = (line for line in table.splitlines() if line.startswith(row))
+        assert float(line.split()[-1]) == pytest.approx(number, rel=0.05)

@@ -130,7 +130,7 @@ class RebalancedGradientDescent:
         beta = namespace(sigma).sqrt(sigma) if self.beta is None else like(self.beta, sigma)
         # Elements that are not due may have sigma = 0: their rebalanced factors are not used.
         x = select(due, rebalance(x, _nonzero(beta), self.kind), x)
-        moved = x - per_element(self.step_size, x) * Factors(residual @ x.right, transpose(residual) @ x.left)
+        moved = x - Factors(residual @ x.right, transpose(residual) @ x.left) * per_element(self.step_size, x)
         at = namespace(state.t).where(due, state.t, state.rebalanced_at)
         return replace(state, x=moved, t=state.t + 1, rebalanced_at=at)
 

@@ -75,7 +75,8 @@ def fused_rows(rows, z, y, scale, code, threshold, first, last, gradient):
             s0 += a0[j] * z[j]
         phi, pulled = _link(scale * s0 - y[i], code, threshold)
         value += phi
-        s0 = scale * pulled
+        r[0] = scale * pulled
+        s0 = r[0]
         for j in range(d):
             gradient[j] += s0 * a0[j]
     return value

@@ -105,7 +105,7 @@ def gradient_descent(h, packed, symmetric, left, right, target, eta, n_steps, ac
                     for q in range(k):
                         total += f[i, q] * e[j, q]
                         lower += f[j, q] * e[i, q] if packed else 0.0
-                    r[b, p] = (0.5 * (total + lower) if packed else total) - goal[i, j]
+                    r[b, p] = 0.5 * (total + lower - goal[i, j] - goal[j, i]) if packed else total - goal[i, j]
                     p += 1
         if not moving:
             return

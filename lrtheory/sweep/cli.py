@@ -185,9 +185,13 @@ def print_claims(claims: Sequence[Claim]) -> None:
         verdict = f"[{colours[claim.verdict]}]{claim.verdict}[/]"
         table.add_row(*(text.replace("[", "\\[") for text in (claim.id, claim.statement, predicted, measured)), verdict)
     console = Console(highlight=False, emoji=False)
-    if not console.is_terminal:
+    if console.is_terminal:
+        console.print(table)
+    else:
         console.width = 140
-    console.print(table)
+        with console.capture() as captured:
+            console.print(table)
+        print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _number(value: float) -> str:

@@ -195,8 +195,8 @@ class Experiment:
     """
 
     name: str
-    version: int
-    title: str
+    version: int = 1
+    title: str = ""
     presets: dict[str, Grid]
     run: Callable[[list[Cell], str], Iterable[tuple[Cell, Any]]]
     paper: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import tempfile
@@ -130,7 +131,7 @@ class _Case:
     def point(self, element: int = 0) -> Any:
         """The start of one element; every element has a scale of its own, even where the start is deterministic."""
         x = self.start(self.problem, self.key(element).child("start"))
-        return x * (1.0 - element / 8) if isinstance(x, Factors) else x * (1.0 - element / 8)
+        return x * (1.0 - element / 8)
 
     def points(self, elements: Any) -> Any:
         return _stack([self.point(e) for e in elements])
@@ -350,10 +351,8 @@ def _resume(case: _Case) -> None:
     whole = case.solve([0, 1], record="all")
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = (Path(folder) / "run", 0.0)
-        try:
+        with contextlib.suppress(Interrupt):
             case.solve([0, 1], record="all", checkpoint=checkpoint, callback=interrupt)
-        except Interrupt:
-            pass
         resumed = case.solve([0, 1], record="all", checkpoint=checkpoint)
     difference = _difference(resumed.state, whole.state)
     _require(difference is None, f"the last states differ: {difference}")

@@ -1,0 +1,175 @@
+"""Laws that every linear operator of the package obeys, and users' own with it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from lrtheory.backend import Array, like, namespace, to_numpy
+from lrtheory.factors import Factors
+
+
+def check_operator(operator: Any, *, seed: int = 0, tolerance: float | None = None, prototype: Array | None = None):
+    """Hold an operator against the laws that solvers rely on.
+
+    Parameters
+    ----------
+    operator
+        Has ``matrix_shape``, ``m`` (``math.inf`` where observations are matrices), ``symmetric``, ``dtype``,
+        ``forward``, ``adjoint`` and ``residual_and_gradient``; see `lrtheory.operators`. One whose observations carry
+        another inner product than the usual one has ``observation_inner(u, v)``.
+    seed : int
+        Of the random points.
+    tolerance : float, optional
+        Relative to the size of what is compared. Default 1e-12.
+    prototype : array, optional
+        An empty float64 array of the library and device to test in. Default NumPy.
+
+    Raises
+    ------
+    AssertionError
+        With the name of the law that is broken.
+
+    Notes
+    -----
+    The laws: shapes; precision is not lost; inputs are left alone; ``A(0) = 0``; linearity; ``<A(Z), v> = <Z, A*(v)>``;
+    a symmetric operator's adjoint is symmetric; the fused pass equals two passes, for every link the operator takes;
+    Factors equal their product; a batch equals its elements; a NaN is never lost.
+    """
+    _Laws(operator, seed, 1e-12 if tolerance is None else tolerance, prototype).check()
+
+
+class _Laws:
+    def __init__(self, operator: Any, seed: int, tolerance: float, prototype: Array | None):
+        self.a = operator
+        self.tolerance = tolerance
+        self.prototype = np.empty(0) if prototype is None else prototype
+        self.generator = np.random.default_rng(seed)
+        self.n1, self.n2 = (int(n) for n in operator.matrix_shape)
+        self.observed = (self.n1, self.n2) if operator.m == math.inf else (int(operator.m),)
+
+    def check(self) -> None:
+        z, w = self.points(), self.points()
+        u, v = self.observations(), self.observations()
+        self.shapes(z, v)
+        self.linear(z, w, u, v)
+        self.adjoint(z, v)
+        self.fused(z, v)
+        self.factors(v)
+        self.batches()
+        self.not_a_number(z, v)
+
+    def draw(self, *shape: int) -> Array:
+        return like(self.generator.standard_normal(shape), self.prototype)
+
+    def points(self, *batch: int) -> Array:
+        return self.draw(*batch, self.n1, self.n2)
+
+    def observations(self, *batch: int) -> Array:
+        return self.draw(*batch, *self.observed)
+
+    def inner(self, u: Array, v: Array) -> float:
+        """Inner product of observations."""
+        if hasattr(self.a, "observation_inner"):
+            return float(self.a.observation_inner(u, v))
+        return float(np.vdot(to_numpy(u), to_numpy(v)))
+
+    def same(self, law: str, got: Any, expected: Any, size: float | None = None) -> None:
+        got, expected = to_numpy(got), to_numpy(expected)
+        if got.shape != expected.shape:
+            raise AssertionError(f"{law}: shape {got.shape} where {expected.shape} is due")
+        size = float(np.max(np.abs(expected), initial=0.0)) if size is None else size
+        error = float(np.max(np.abs(got - expected), initial=0.0))
+        if not error <= self.tolerance * max(size, np.finfo(np.float64).tiny):
+            raise AssertionError(f"{law}: off by {error:.3g} where {self.tolerance * size:.3g} is allowed")
+
+    def shapes(self, z: Array, v: Array) -> None:
+        kept = to_numpy(z).copy(), to_numpy(v).copy()
+        value, gradient = self.a.residual_and_gradient(z, v)
+        for name, got, shape in (
+            ("forward", self.a.forward(z), self.observed),
+            ("adjoint", self.a.adjoint(v), (self.n1, self.n2)),
+            ("residual_and_gradient's value", value, ()),
+            ("residual_and_gradient's gradient", gradient, (self.n1, self.n2)),
+        ):
+            if tuple(got.shape) != shape:
+                raise AssertionError(f"shape of {name}: {tuple(got.shape)} where {shape} is due")
+            if got.dtype != z.dtype:
+                raise AssertionError(f"precision of {name}: {got.dtype} from {z.dtype} points")
+        if not (np.array_equal(to_numpy(z), kept[0]) and np.array_equal(to_numpy(v), kept[1])):
+            raise AssertionError("inputs left alone: the operator overwrote its argument")
+
+    def linear(self, z: Array, w: Array, u: Array, v: Array) -> None:
+        a, b = 0.75, -1.5
+        self.same("A(0) = 0", self.a.forward(0 * z), 0 * v)
+        self.same("A*(0) = 0", self.a.adjoint(0 * v), 0 * z)
+        self.same("linearity of forward", self.a.forward(a * z + b * w), a * self.a.forward(z) + b * self.a.forward(w))
+        self.same("linearity of adjoint", self.a.adjoint(a * u + b * v), a * self.a.adjoint(u) + b * self.a.adjoint(v))
+
+    def adjoint(self, z: Array, v: Array) -> None:
+        seen, back = self.a.forward(z), self.a.adjoint(v)
+        size = math.sqrt(abs(self.inner(seen, seen) * self.inner(v, v)))
+        left, right = self.inner(seen, v), float(np.vdot(to_numpy(z), to_numpy(back)))
+        self.same("adjoint, <A(Z), v> = <Z, A*(v)>", np.asarray(left), np.asarray(right), size)
+        if self.a.symmetric:
+            flipped = namespace(back).matrix_transpose(back)
+            self.same("symmetric operator, A*(v) = A*(v)^T", back, flipped)
+
+    def fused(self, z: Array, y: Array) -> None:
+        scale = 0.6
+        r = scale * self.a.forward(z) - y
+        value, gradient = self.a.residual_and_gradient(z, y, scale=scale)
+        self.same("fused pass, value = 1/2 <r, r>", value, np.asarray(0.5 * self.inner(r, r)))
+        self.same("fused pass, gradient = scale A*(r)", gradient, scale * self.a.adjoint(r))
+        r = to_numpy(r)
+        for link, phi, pulled in (
+            ("sign", np.abs(r), np.sign(r)),
+            ("clip", np.where(np.abs(r) <= 0.5, r * r / 2, 0.5 * (np.abs(r) - 0.25)), np.clip(r, -0.5, 0.5)),
+        ):
+            try:
+                value, gradient = self.a.residual_and_gradient(z, y, scale=scale, link=link, threshold=0.5)
+            except ValueError:
+                continue  # an operator need not take every link
+            self.same(f"fused pass, link {link!r}: value", value, phi.sum())
+            self.same(f"fused pass, link {link!r}: gradient", gradient, scale * self.a.adjoint(like(pulled, y)))
+
+    def factors(self, y: Array) -> None:
+        for x in (Factors(self.draw(self.n1, 2), self.draw(self.n2, 2)), Factors(self.draw(self.n1, 2))):
+            if tuple(x.shape) != (self.n1, self.n2):
+                continue
+            value, gradient = self.a.residual_and_gradient(x, y)
+            expected = self.a.residual_and_gradient(x.product(), y)
+            gradient = gradient.product() if isinstance(gradient, Factors) else gradient
+            self.same("Factors = their product, value", value, expected[0])
+            self.same("Factors = their product, gradient", gradient, expected[1])
+
+    def batches(self) -> None:
+        for batch in ((1,), (2, 3), (9,)):
+            z, y = self.points(*batch), self.observations(*batch)
+            pairs = {
+                "forward": (self.a.forward(z), lambda i, z=z: self.a.forward(z[i])),
+                "adjoint": (self.a.adjoint(y), lambda i, y=y: self.a.adjoint(y[i])),
+            }
+            for shared, label in ((y, ""), (y[(*(0,) * len(batch), ...)], ", shared observations")):
+                value, gradient = self.a.residual_and_gradient(z, shared)
+
+                def alone(i: Any, part: int, z: Array = z, y: Array = shared, own: bool = label == "") -> Array:
+                    return self.a.residual_and_gradient(z[i], y[i] if own else y)[part]
+
+                pairs["value" + label] = (value, lambda i, f=alone: f(i, 0))
+                pairs["gradient" + label] = (gradient, lambda i, f=alone: f(i, 1))
+            for name, (whole, single) in pairs.items():
+                for index in np.ndindex(batch):
+                    # the strict array namespace wants every axis named
+                    i = (*index, ...)
+                    self.same(f"batch {batch} = its elements, {name}", whole[i], single(i))
+
+    def not_a_number(self, z: Array, y: Array) -> None:
+        bad = to_numpy(z).copy()
+        bad[0, 0] = np.nan
+        with np.errstate(all="ignore"):
+            value, gradient = self.a.residual_and_gradient(like(bad, z), y)
+        if np.isfinite(to_numpy(value)) or np.isfinite(to_numpy(gradient)).all():
+            raise AssertionError("a NaN is never lost: a NaN in the point left value or gradient finite")

@@ -1,0 +1,200 @@
+"""Compiled loops against repeated plain steps, frozen elements, and divergence."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lrtheory.factors import Factors
+from lrtheory.operators import Gram, Identity, gaussian
+from lrtheory.operators.loops import gradient_descent
+
+N, M = 6, 60
+TRUTH = np.linalg.qr(np.random.default_rng(7).standard_normal((N, 2)))[0]
+
+
+def problem(kind, scale=M**-0.5):
+    """A bag of what the loops read: no class of problem is known to them."""
+    truth = Factors(TRUTH)
+    if kind == "population":
+        return SimpleNamespace(operator=Identity(N), observations=truth, scale=1.0, link="residual")
+    operator = gaussian(
+        M,
+        N,
+        symmetric=kind not in ("dense", "gram"),
+        packed="packed" in kind,
+        storage="float32" if "float32" in kind else "float64",
+    )
+    if "gram" in kind:
+        return SimpleNamespace(operator=Gram.of(operator, scale), observations=truth, scale=1.0, link="residual")
+    return SimpleNamespace(
+        operator=operator, observations=scale * operator.forward(truth), scale=scale, link="residual"
+    )
+
+
+KINDS = [
+    "population",
+    "dense",
+    "dense symmetric",
+    "packed",
+    "packed float32",
+    "gram",
+    "gram symmetric",
+    "gram packed",
+]
+
+
+def plain_steps(p, x, eta, n):
+    eta = np.asarray(eta)[..., None, None]
+    for _ in range(n):
+        r = p.operator.residual_and_gradient(x, p.observations, scale=p.scale)[1]
+        r = r.product() if isinstance(r, Factors) else r
+        rt = np.swapaxes(r, -1, -2)
+        if x.symmetric:
+            x = Factors(x.left - eta * (r + rt) / 2 @ x.left)
+        else:
+            x = Factors(x.left - eta * r @ x.right, x.right - eta * rt @ x.left)
+    return x
+
+
+def start(batch, symmetric, k=3):
+    generator = np.random.default_rng(0)
+    left = 0.3 * generator.standard_normal((*batch, N, k))
+    return Factors(left) if symmetric else Factors(left, 0.3 * generator.standard_normal((*batch, N, k)))
+
+
+def close(a, b, rtol=1e-10):
+    np.testing.assert_allclose(a.left, b.left, rtol=0, atol=rtol * np.abs(b.left).max())
+    np.testing.assert_allclose(a.right, b.right, rtol=0, atol=rtol * np.abs(b.right).max())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("batch", [(), (3,), (2, 4)])
+def test_loop_equals_plain_steps(kind, symmetric, batch):
+    p, x = problem(kind), start(batch, symmetric)
+    eta = 0.05 + 0.1 * np.random.default_rng(1).random(batch)
+    moved, taken = gradient_descent(p, x, eta, 150, np.ones(batch, dtype=bool))
+    close(moved, plain_steps(p, x, eta, 150))
+    assert np.all(taken == 150)
+    assert taken.shape == batch
+    assert moved.symmetric == symmetric
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cuts_never_change_a_bit(kind):
+    p, x = problem(kind), start((5,), False)
+    active = np.array([True, True, False, True, True])
+    whole, _ = gradient_descent(p, x, 0.1, 30, active)
+    for cuts in ((1, 29), (13, 17), (10, 10, 10)):
+        part = x
+        for n in cuts:
+            part, _ = gradient_descent(p, part, 0.1, n, active)
+        assert part.left.tobytes() == whole.left.tobytes()
+        assert part.right.tobytes() == whole.right.tobytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch", [1, 2, 9])
+def test_batch_equals_its_elements(kind, batch):
+    """P14."""
+    p, x = problem(kind), start((batch,), True)
+    eta = np.linspace(0.05, 0.15, batch)
+    moved, _ = gradient_descent(p, x, eta, 60, np.ones(batch, dtype=bool))
+    for b in range(batch):
+        alone, _ = gradient_descent(p, Factors(x.left[b]), eta[b], 60, np.ones((), dtype=bool))
+        close(Factors(moved.left[b]), alone)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("batch", [2, 9])
+def test_frozen_and_diverging_elements(kind, symmetric, batch):
+    p, x = problem(kind), start((batch,), symmetric)
+    eta = np.full(batch, 0.1)
+    eta[-1] = 50.0  # diverges doubly exponentially
+    active = np.ones(batch, dtype=bool)
+    active[0] = batch == 2
+    kept = x.left.copy()
+    moved, taken = gradient_descent(p, x, eta, 200, active)
+    assert x.left.tobytes() == kept.tobytes()
+    if not active[0]:
+        assert moved.left[0].tobytes() == x.left[0].tobytes()
+        assert taken[0] == 0
+    assert np.all(taken[active][:-1] == 200)
+    assert np.isfinite(moved.left).all()
+    assert np.isfinite(moved.right).all()
+    last = Factors(x.left[-1:]) if symmetric else Factors(x.left[-1:], x.right[-1:])
+    t = int(taken[-1])
+    assert 0 < t < 30
+    with np.errstate(all="ignore"):
+        close(Factors(moved.left[-1:], moved.right[-1:]), plain_steps(p, last, eta[-1:], t), rtol=1e-6)
+        beyond = plain_steps(p, last, eta[-1:], t + 1)
+    assert not (np.isfinite(beyond.left).all() and np.isfinite(beyond.right).all())
+    again, more = gradient_descent(p, moved, eta, 5, np.arange(batch) == batch - 1)
+    assert more[-1] == 0
+    assert again.left.tobytes() == moved.left.tobytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_start_that_is_not_finite_takes_no_step(kind):
+    p, x = problem(kind), start((2,), True)
+    left = x.left.copy()
+    left[1, 2, 1] = np.nan
+    moved, taken = gradient_descent(p, Factors(left), 0.1, 10, np.ones(2, dtype=bool))
+    assert taken.tolist() == [10, 0]
+    assert moved.left[1].tobytes() == left[1].tobytes()
+    close(Factors(moved.left[:1]), plain_steps(p, Factors(left[:1]), 0.1, 10))
+
+
+def test_exact_rational_trajectory():
+    """P12."""
+    from fractions import Fraction
+
+    p = SimpleNamespace(
+        operator=Identity(2), observations=Factors(np.array([[1.0], [0.0]])), scale=1.0, link="residual"
+    )
+    x = Factors(np.array([[0.5, 0.25], [0.25, -0.5]]))
+    one = [[Fraction(171, 320), Fraction(171, 640)], [Fraction(31, 128), Fraction(-31, 64)]]
+    two = [
+        [Fraction(149091309, 262144000), Fraction(149091309, 524288000)],
+        [Fraction(986017, 4194304), Fraction(-986017, 2097152)],
+    ]
+    for n, exact in ((1, one), (2, two)):
+        moved, _ = gradient_descent(p, x, 0.1, n, np.ones((), dtype=bool))
+        np.testing.assert_allclose(moved.left, np.array(exact, dtype=float), rtol=4e-16)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_solutions_stay(kind):
+    """P13."""
+    p = problem(kind)
+    moved, _ = gradient_descent(p, Factors(TRUTH), 0.1, 1, np.ones((), dtype=bool))
+    np.testing.assert_allclose(moved.left, TRUTH, rtol=0, atol=1e-15)
+    zero = Factors(np.zeros((N, 3)))
+    assert not gradient_descent(p, zero, 0.1, 3, np.ones((), dtype=bool))[0].left.any()
+
+
+def test_batches_of_truths_and_observations():
+    p = problem("packed")
+    truths = Factors(np.stack([TRUTH, 0.5 * TRUTH]))
+    p.observations = p.scale * p.operator.forward(truths)
+    x = start((2,), True)
+    moved, _ = gradient_descent(p, x, 0.1, 20, np.ones(2, dtype=bool))
+    close(moved, plain_steps(p, x, 0.1, 20))
+    p = SimpleNamespace(operator=Identity(N), observations=truths, scale=1.0, link="residual")
+    moved, _ = gradient_descent(p, x, 0.1, 20, np.ones(2, dtype=bool))
+    close(moved, plain_steps(p, x, 0.1, 20))
+
+
+def test_unknown_cases_are_declined():
+    on = np.ones((), dtype=bool)
+    x = start((), True)
+    for p, point in (
+        (SimpleNamespace(**vars(problem("dense")) | {"link": "sign"}), x),
+        (problem("dense"), x.product()),
+        (problem("dense"), Factors(x.left.astype(np.float32))),
+        (SimpleNamespace(**vars(problem("population")) | {"operator": object()}), x),
+        (SimpleNamespace(**vars(problem("population")) | {"observations": Factors(TRUTH, 2 * TRUTH)}), x),
+    ):
+        assert gradient_descent(p, point, 0.1, 1, on) is NotImplemented
