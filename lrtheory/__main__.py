@@ -14,9 +14,9 @@ def info() -> int:
     import lrtheory
     from lrtheory.sweep import loading, provenance
 
-    versions = provenance.versions()
-    print(f"lrtheory {versions.pop('lrtheory')}, {Path(lrtheory.__file__).parent}")
-    print("versions:", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    others = [f"{name} {version}" for name, version in provenance.versions().items() if name != "lrtheory"]
+    print(f"lrtheory {lrtheory.__version__}, {Path(lrtheory.__file__).parent}")
+    print("versions:", ", ".join(others))
     print(f"platform: {platform.platform()}")
     revision = provenance.git()
     if revision["revision"]:

@@ -117,12 +117,13 @@ def _noise(
     Of the residuals about the two laws the better one counts, as a steep law itself is no cubic between coarse records.
     """
     records = np.minimum(np.maximum(size, _NOISE_RECORDS), count)
-    estimates = [
-        fits.local_noise(t, fits.window_residuals(line, t, log_y, power=np.full(len(t), is_power)), records)
+    residuals = [
+        fits.window_residuals(line, t, log_y, power=np.full(len(t), is_power))
         for line, is_power in zip(lines, (False, True), strict=True)
     ]
-    variance = np.fmin(estimates[0][0], estimates[1][0])
-    return np.where(np.isnan(variance), 0.0, variance), estimates[0][1]
+    variance, freedom = fits.local_noise(np.tile(t, (2, 1)), np.concatenate(residuals), np.tile(records, 2))
+    variance = np.fmin(*np.split(variance, 2))
+    return np.where(np.isnan(variance), 0.0, variance), freedom[: len(t)]
 
 
 def _grow(

@@ -6,7 +6,8 @@ backwards in time as a longer prefix.  Shapes: ``B`` traces, ``K`` windows (rung
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,19 +42,22 @@ def _tiny(t: Array) -> Array:
     return np.where(np.isfinite(first), 1e-6 * first, 1.0)
 
 
+def _dot(a: Array, b: Array) -> Array:
+    return np.einsum("...t,...t->...", a, b)
+
+
 def _line(x: Array, log_y: Array, weight: Array) -> tuple[Lines, Array, Array]:
-    """Lines on every window, their centred ``x`` and residuals (both zero outside the window)."""
+    """Lines on every window (..., T), their centred ``x`` and residuals (both zero outside the window)."""
     n = weight.sum(-1)
     safe = np.maximum(n, 1.0)
-    centre = np.einsum("bkt,bkt->bk", x, weight) / safe
-    mean = np.einsum("bkt,bkt->bk", log_y, weight) / safe
+    centre = _dot(x, weight) / safe
+    mean = _dot(log_y, weight) / safe
     xc = (x - centre[..., None]) * weight
     residual = (log_y - mean[..., None]) * weight
-    spread = np.einsum("bkt,bkt->bk", xc, xc)
-    slope = np.einsum("bkt,bkt->bk", xc, residual) / np.where(spread > 0, spread, 1.0)
+    spread = _dot(xc, xc)
+    slope = _dot(xc, residual) / np.where(spread > 0, spread, 1.0)
     residual -= slope[..., None] * xc
-    sse = np.einsum("bkt,bkt->bk", residual, residual)
-    return Lines(n, slope, mean, centre, spread, sse, np.zeros_like(n)), xc, residual
+    return Lines(n, slope, mean, centre, spread, _dot(residual, residual), np.zeros_like(n)), xc, residual
 
 
 def geometric_lines(t: Array, log_y: Array, weight: Array) -> Lines:
@@ -66,56 +70,56 @@ def power_lines(t: Array, log_y: Array, weight: Array, offset: Array | None = No
     """``log y = c - p log(t + t0)`` on every window, t0 in [0, OFFSET_SHARE t_last] by least squares unless given.
 
     Variable projection: c and p are eliminated, t0 takes Gauss-Newton steps (along the derivative of the model, made
-    orthogonal to 1 and log(t + t0)), clipped to its range and cut to a quarter while the misfit rises.
+    orthogonal to 1 and log(t + t0)), clipped to its range and cut to a quarter while the misfit rises.  A window leaves
+    the iteration when its own step has nothing to gain, so that its answer does not depend on the others.
     Cost O(B K T) a step, some five steps.
 
     Source: G. Golub, V. Pereyra, SIAM J. Numer. Anal. 10 (1973), with Kaufman's simplified derivative (1975).
     """
-    last = t[:, :1]
-    tiny = _tiny(t)[..., None]
-    log_y = np.broadcast_to(log_y[:, None, :], weight.shape)
+    shape = weight.shape
+    w = weight.reshape(-1, shape[-1])
+    trace = np.repeat(np.arange(shape[0]), shape[1])
+    tiny = _tiny(t)
 
-    def line(t0: Array) -> tuple[Lines, Array, Array, Array]:
-        shifted = np.maximum(t[:, None, :] + t0[..., None], tiny)
-        fit, xc, residual = _line(np.log(shifted), log_y, weight)
-        return fit, xc, residual, shifted
+    def line(t0: Array, rows: NDArray[np.int64]) -> tuple[Lines, tuple[Array, ...]]:
+        shifted = np.maximum(t[trace[rows]] + t0[:, None], tiny[trace[rows]])
+        fit, xc, residual = _line(np.log(shifted), log_y[trace[rows]], w[rows])
+        return replace(fit, offset=t0), (shifted, xc, residual)
 
-    t0 = np.broadcast_to(0.25 * OFFSET_SHARE * last, weight.shape[:2]) if offset is None else offset
-    best, xc, residual, shifted = line(t0)
-    best_t0 = np.array(t0)
-    if offset is not None:
-        return _with(best, best_t0)
-    upper = np.broadcast_to(OFFSET_SHARE * last, best_t0.shape)
-    scale = np.ones_like(best_t0)
-    for _ in range(_ITERATIONS):
-        z = weight / shifted
-        z -= weight * (z.sum(-1) / np.maximum(best.n, 1.0))[..., None]
-        z -= xc * (np.einsum("bkt,bkt->bk", z, xc) / np.where(best.spread > 0, best.spread, 1.0))[..., None]
-        curvature = best.slope * np.einsum("bkt,bkt->bk", z, z)
-        step = np.einsum("bkt,bkt->bk", residual, z) / np.where(curvature == 0, np.inf, curvature)
-        t0 = np.clip(best_t0 + scale * step, 0.0, upper)
-        # predicted gain: below a millionth of the misfit, or of rounding, nothing is left to find
-        gain = best.slope * curvature * (t0 - best_t0) ** 2
-        if np.all(gain <= 1e-6 * best.sse + 1e-28 * best.n):
+    rows = np.arange(len(w))
+    upper = OFFSET_SHARE * t[trace, 0]
+    best, parts = line(0.25 * upper if offset is None else offset.reshape(-1), rows)
+    scale = np.ones(len(w))
+    for _ in range(_ITERATIONS if offset is None else 0):
+        now = _take(best, rows)
+        step, curvature = _offset_step(now, w[rows], *parts)
+        t0 = np.clip(now.offset + scale * step, 0.0, upper[rows])
+        # predicted gain: below a sliver of the misfit, or of rounding, nothing is left to find
+        on = curvature * (t0 - now.offset) ** 2 > 1e-10 * now.sse + 1e-28 * now.n
+        if not on.any():
             break
-        trial, trial_xc, trial_residual, trial_shifted = line(t0)
-        better = trial.sse < best.sse
-        best_t0 = np.where(better, t0, best_t0)
-        best = _where(better, trial, best)
-        xc = np.where(better[..., None], trial_xc, xc)
-        residual = np.where(better[..., None], trial_residual, residual)
-        shifted = np.where(better[..., None], trial_shifted, shifted)
+        rows, scale = rows[on], scale[on]
+        trial, trial_parts = line(t0[on], rows)
+        better = trial.sse < now.sse[on]
+        parts = tuple(np.where(better[:, None], new, old[on]) for new, old in zip(trial_parts, parts, strict=True))
+        for held, new in zip(vars(best).values(), vars(trial).values(), strict=True):
+            held[rows[better]] = new[better]
         scale = np.where(better, 1.0, 0.25 * scale)
-    return _with(best, best_t0)
+    return Lines(*(values.reshape(shape[:2]) for values in vars(best).values()))
 
 
-def _with(fit: Lines, offset: Array) -> Lines:
-    return Lines(fit.n, fit.slope, fit.mean, fit.centre, fit.spread, fit.sse, np.array(offset))
+def _offset_step(fit: Lines, weight: Array, shifted: Array, xc: Array, residual: Array) -> tuple[Array, Array]:
+    """Gauss-Newton step (R,) in t0 and the curvature of the misfit along it, for R windows."""
+    z = weight / shifted
+    z -= weight * (z.sum(-1) / np.maximum(fit.n, 1.0))[:, None]
+    z -= xc * (_dot(z, xc) / np.where(fit.spread > 0, fit.spread, 1.0))[:, None]
+    length = _dot(z, z)
+    slope = fit.slope * length
+    return _dot(residual, z) / np.where(slope == 0, np.inf, slope), fit.slope * slope
 
 
-def _where(where: NDArray[np.bool_], a: Lines, b: Lines) -> Lines:
-    pairs = zip(vars(a).values(), vars(b).values(), strict=True)
-    return Lines(*(np.where(where, left, right) for left, right in pairs))
+def _take(fit: Lines, rows: Any) -> Lines:
+    return Lines(*(values[rows] for values in vars(fit).values()))
 
 
 def window_residuals(fit: Lines, t: Array, log_y: Array, *, power: NDArray[np.bool_]) -> Array:
@@ -176,12 +180,9 @@ def power_interval(
     t0 = fit.offset[:, 0]
     upper = OFFSET_SHARE * t[:, 0]
     # width of the valley in t0, by linearisation; a flat valley is scanned over the whole range
-    x = t[:, None, :] + fit.offset[..., None]
-    z = weight / np.where(x > 0, x, np.inf)
-    z -= weight * (z.sum(-1) / fit.n)[..., None]
-    xc = (np.log(np.where(x > 0, x, 1.0)) - fit.centre[..., None]) * weight
-    z -= xc * (np.einsum("bkt,bkt->bk", z, xc) / fit.spread)[..., None]
-    curvature = (fit.slope**2 * np.einsum("bkt,bkt->bk", z, z))[:, 0]
+    shifted = np.maximum(t + fit.offset, _tiny(t))
+    xc = (np.log(shifted) - fit.centre) * weight[:, 0]
+    _, curvature = _offset_step(_take(fit, np.s_[:, 0]), weight[:, 0], shifted, xc, xc)
     width = 1.5 * np.sqrt(np.maximum(level, 0) / np.maximum(curvature, 1e-300))
     low, high = np.maximum(t0 - width, 0.0), np.minimum(t0 + width, upper)
     grid = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, points)

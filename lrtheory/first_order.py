@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, per_element, to_numpy
+from lrtheory.backend import Array, is_array, per_element, to_numpy
 from lrtheory.random import Stream
 from lrtheory.solve import State
 
@@ -61,9 +61,10 @@ class GradientDescent:
 
 def check_step_size(step_size: Any, problem: Any = None) -> None:
     """Raise ValueError unless every step size is positive and finite; warn above ``problem.step_size_limit``."""
-    values = to_numpy(step_size) if hasattr(step_size, "shape") else np.asarray(step_size, dtype=float)
-    if not (np.isfinite(values).all() and (values > 0).all()):
-        raise ValueError(f"step_size must be positive and finite, got {step_size!r}")
+    values = to_numpy(step_size) if is_array(step_size) else np.asarray(step_size)
+    number = values.dtype.kind in "fiu" and (values.ndim == 0 or is_array(step_size))
+    if not (number and np.isfinite(values).all() and (values > 0).all()):
+        raise ValueError(f"step_size must be positive and finite, a number or an array, got {step_size!r}")
     limit = getattr(problem, "step_size_limit", None)
     if limit is not None and (values > limit).any():
         warnings.warn(

@@ -181,8 +181,13 @@ def solve(
         raise TypeError(f"stop must be Below(metric, threshold) or a sequence of them, got {stop!r}")
     stream = as_stream(stream)
     x = start(problem, stream.child("start"))
-    batch = np.broadcast_shapes(batch_shape(problem, x), _hyperparameter_shape(algorithm), stream.batch_shape)
+    own = batch_shape(problem, x)
+    if not bool(to_numpy(finite(x, len(own))).all()):
+        raise ValueError(f"start must give finite numbers, got NaN or infinity from {start!r}")
+    shapes = own, getattr(problem, "batch_shape", ()), _hyperparameter_shape(algorithm), stream.batch_shape
+    batch = np.broadcast_shapes(*shapes)
     x = _broadcast(problem, x, batch)
+    algorithm = _broadcast_hyperparameters(algorithm, batch)
     records = record_grid(record, int(max_steps))
     run = _Run(problem, algorithm, batch, dict(watch or {}), stops)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is a status
@@ -249,6 +254,7 @@ class _Run:
             raise ValueError(f"checkpoint {path} is of another run (problem, algorithm, start or grid differ)")
         for name in self.SAVED:
             setattr(self, name, saved[name])
+        self.status[self.status == TIMED_OUT] = RUNNING  # this call has a time limit of its own
 
     def _save(self) -> None:
         assert self.path is not None
@@ -284,7 +290,8 @@ class _Run:
                 self.status[self.active & (to_numpy(self.state.t) < self.taken)] = DIVERGED
                 if time_limit is not None and time.monotonic() - began > time_limit and self.taken < self.points[-1]:
                     self.status[self.active] = TIMED_OUT
-                if self.path is not None and time.monotonic() - self.saved_at >= self.every:
+                due = time.monotonic() - self.saved_at >= self.every or (self.status == TIMED_OUT).any()
+                if self.path is not None and due:
                     self._save()
             if not self.active.any():
                 break
@@ -392,6 +399,17 @@ def _hyperparameter_shape(algorithm: Any) -> tuple[int, ...]:
         elif dataclasses.is_dataclass(value):
             shapes.append(_hyperparameter_shape(value))
     return np.broadcast_shapes(*shapes)
+
+
+def _broadcast_hyperparameters(algorithm: Any, batch: tuple[int, ...]) -> Any:
+    """Return the algorithm with its arrays in the full batch shape, so that `per_element` finds each element's own."""
+    changed: dict[str, Any] = {}
+    for name, value in _fields(algorithm).items() if dataclasses.is_dataclass(algorithm) else ():
+        if is_array(value) and value.ndim and tuple(value.shape) != batch:
+            changed[name] = namespace(value).broadcast_to(value, batch)
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            changed[name] = _broadcast_hyperparameters(value, batch)
+    return dataclasses.replace(algorithm, **changed) if changed else algorithm
 
 
 def _broadcast(problem: Any, x: Any, batch: tuple[int, ...]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ class Trace:
 
         batch = self.recorded.shape[1:]
         if coordinates is None:
-            coordinates = {"element": np.arange(self.recorded[0].size).reshape(batch)} if batch else {}
+            coordinates = {"element": np.arange(math.prod(batch)).reshape(batch)} if batch else {}
         labels = {name: np.broadcast_to(values, batch) for name, values in coordinates.items()}
         parts = []
         for element in np.ndindex(batch):

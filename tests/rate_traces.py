@@ -214,9 +214,7 @@ def main() -> None:
     for seed in options.seed:
         outcome = judge(draw_traces(seed, options.n))
         print(f"seed {seed}: {outcome.right} of {options.n} right, {outcome.excused} of them by the rule only", end="")
-        print(
-            f" ({outcome.ambiguous} traces are indistinguishable); {1e3 * outcome.seconds / options.n:.2f} ms a trace"
-        )
+        print(f" ({outcome.ambiguous} traces are indistinguishable)")
         print(f"{'truth':>12} {'geometric':>10} {'power':>10} {'neither':>10}")
         for name, row in zip(("geometric", "power", "plateau", "divergence"), outcome.matrix, strict=True):
             print(f"{name:>12} {row[0]:10d} {row[1]:10d} {row[2]:10d}")

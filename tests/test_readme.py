@@ -4,7 +4,6 @@ import re
 import runpy
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 README = Path(__file__).parent.parent / "README.md"

@@ -203,7 +203,7 @@ def _host(value: Any) -> np.ndarray:
 
 
 def _check(name: str, value: Any, positive: bool) -> None:
-    values = _host(value)
+    values = to_numpy(value) if is_array(value) else np.asarray(value)
     if values.dtype.kind not in "fiu" or not np.isfinite(values).all() or (values < 0).any():
         raise ValueError(f"{name} must be real, finite and not negative, got {value!r}")
     if positive and not (values > 0).all():

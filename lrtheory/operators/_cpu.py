@@ -27,7 +27,7 @@ MAX_CHUNKS = 16  # ... and there are at most so many chunks
 
 
 @njit(cache=True, nogil=True)
-def _link(r, code, threshold):
+def link_of(r, code, threshold):
     if code == 0:
         return 0.5 * r * r, r
     if code == 1:
@@ -60,7 +60,7 @@ def fused_rows(rows, z, y, scale, code, threshold, first, last, gradient):
             s7 += a7[j] * x
         r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7] = s0, s1, s2, s3, s4, s5, s6, s7
         for q in range(8):
-            phi, pulled = _link(scale * r[q] - y[i + q], code, threshold)
+            phi, pulled = link_of(scale * r[q] - y[i + q], code, threshold)
             value += phi
             r[q] = scale * pulled
         s0, s1, s2, s3, s4, s5, s6, s7 = r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7]
@@ -73,7 +73,7 @@ def fused_rows(rows, z, y, scale, code, threshold, first, last, gradient):
         s0 = 0.0
         for j in range(d):
             s0 += a0[j] * z[j]
-        phi, pulled = _link(scale * s0 - y[i], code, threshold)
+        phi, pulled = link_of(scale * s0 - y[i], code, threshold)
         value += phi
         r[0] = scale * pulled
         s0 = r[0]
@@ -129,25 +129,24 @@ def fused_pass(rows, z, y, scale, code, threshold):
     partial = np.empty((chunks, rows.shape[1]))
     value = np.empty(z.shape[0])
     gradient = np.empty(z.shape)
-    workers = min(backend.threads(), chunks)
     for b in range(z.shape[0]):
         arguments = (rows, z[b], y[b if y.shape[0] > 1 else 0], float(scale), code, float(threshold), bounds)
-        if workers == 1:
-            fused_chunks(*arguments, 0, chunks, values, partial)
-        else:
-            cuts = [chunks * w // workers for w in range(workers + 1)]
-            tasks = [
-                _pool(workers).submit(fused_chunks, *arguments, cuts[w], cuts[w + 1], values, partial)
-                for w in range(1, workers)
-            ]
-            fused_chunks(*arguments, cuts[0], cuts[1], values, partial)
-            for task in tasks:
-                task.result()
+        run_parts(fused_chunks, arguments, chunks, backend.threads(), (values, partial))
         value[b] = add_chunks(values, partial, gradient[b])
     return value.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
 
 
-def batched_pass(rows, z, y, scale, link, threshold):
+def run_parts(kernel, arguments, parts, workers, results):
+    """Call ``kernel(*arguments, first, last, *results)`` for all parts, on several threads if there are some."""
+    workers = min(workers, parts)
+    cuts = [parts * w // workers for w in range(workers + 1)]
+    tasks = [_pool(workers).submit(kernel, *arguments, cuts[w], cuts[w + 1], *results) for w in range(1, workers)]
+    kernel(*arguments, cuts[0], cuts[1], *results)
+    for task in tasks:
+        task.result()
+
+
+def blas_pass(rows, z, y, scale, link, threshold):
     """The same for many trials: two matrix products for each block of rows, which the second finds in cache."""
     dtype = np.result_type(rows, z)
     z = np.ascontiguousarray(z, dtype=dtype)

@@ -117,18 +117,9 @@ def gradient_descent_stored(
     operator: StoredRows, x: Factors, y: np.ndarray, scale: float, eta: np.ndarray, n_steps: int, active: np.ndarray
 ) -> tuple[Factors, np.ndarray]:
     """Gradient descent through an operator's rows: one pass over them a step, y ``(B or 1, m)``."""
-    from lrtheory.operators import _cpu
-
-    rows = operator.rows
-    few = active.size <= _rows.FEW
 
     def pull(z: np.ndarray) -> np.ndarray:
-        flat = operator.flatten(z)
-        if few:
-            gradient = _cpu.fused_pass(rows, flat, y, scale, 0, 1.0)[1]
-        else:
-            gradient = _cpu.batched_pass(rows, flat, y, scale, "residual", 1.0)[1]
-        return operator.restore(gradient)
+        return operator.restore(_rows.numpy_pass(operator.rows, operator.flatten(z), y, scale, "residual", 1.0)[1])
 
     return _descend(pull, operator.symmetric, x, eta, n_steps, active)
 

@@ -15,6 +15,9 @@ from .experiment import UsageError
 if TYPE_CHECKING:
     from .claims import Claim
     from .outputs import Report
+    from .store import Failure
+
+_SHOWN = 5  # cells that failed in the same way
 
 OK, FAILED, USAGE, CLAIM_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -98,6 +101,8 @@ def guarded(app: typer.Typer, program: str, arguments: Sequence[str]) -> int:
     """Run a typer application; a mistake of the user is one line and exit code 2, an interrupt one line and 130."""
     try:
         code = app(args=list(arguments), prog_name=program, standalone_mode=False)
+        if code == INTERRUPTED:  # some versions of typer swallow the interrupt
+            raise KeyboardInterrupt
         sys.stdout.flush()
         return int(code or 0)
     except (KeyboardInterrupt, typer.Abort):
@@ -150,10 +155,15 @@ def _list() -> int:
 
 
 def _print_report(report: Report) -> None:
-    for failure in report.failures:
-        _say(f"\nfailed: {_cell(failure.cell)}\n  {failure.error}")
-        if failure.traceback:
-            _say("  " + failure.traceback.rstrip().replace("\n", "\n  "))
+    for error, failures in _by_error(report.failures).items():
+        _say("")
+        for failure in failures[:_SHOWN]:
+            _say(f"failed: {_cell(failure.cell)}")
+        if len(failures) > _SHOWN:
+            _say(f"and {len(failures) - _SHOWN} more cells in the same way; {report.paths['run']} has them all")
+        _say(f"  {error}")
+        if failures[0].traceback:
+            _say("  " + failures[0].traceback.rstrip().replace("\n", "\n  "))
     for text, trace in report.broken:
         _say(f"\n{trace.rstrip()}\nerror: {text}")
     for text in report.warnings:
@@ -163,6 +173,13 @@ def _print_report(report: Report) -> None:
     for label, key in (("figure", "png"), ("data", "data")):
         if key in report.paths:
             print(f"{label}: {report.paths[key]}")
+
+
+def _by_error(failures: Sequence[Failure]) -> dict[str, list[Failure]]:
+    groups: dict[str, list[Failure]] = {}
+    for failure in failures:
+        groups.setdefault(failure.error, []).append(failure)
+    return groups
 
 
 def print_claims(claims: Sequence[Claim]) -> None:

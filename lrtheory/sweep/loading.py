@@ -136,7 +136,7 @@ def from_source(source: Source) -> Experiment:
 
 
 def _execute(source: Source) -> ModuleType:
-    module = ModuleType(f"lrtheory_experiment_{source.digest}")
+    module = ModuleType(f"sweep_experiment_{source.digest}")
     module.__file__ = _local_file(source)
     # dataclasses and pickle look a class's module up by its name
     sys.modules[module.__name__] = module

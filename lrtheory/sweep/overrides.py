@@ -9,6 +9,8 @@ from typing import Any
 
 from .experiment import Grid, Scalar, UsageError, kind, scalar
 
+_MOST = 1_000_000  # values of one axis: a slip of the keyboard must not fill the memory
+
 _FORMS = "use 3,5 or 0:20 (half-open) or log:1e-3:1:7"
 
 
@@ -158,6 +160,8 @@ def _range(name: str, item: str, existing: tuple[Scalar, ...]) -> list[Scalar]:
         raise UsageError(f"--set {name}: {item!r} is no range of whole numbers like 0:20 or 0:20:5; {_FORMS}")
     if not values:
         raise UsageError(f"--set {name}: the range {item} is empty")
+    if len(values) > _MOST:
+        raise UsageError(f"--set {name}: {item} are {len(values)} values; at most {_MOST} make sense")
     return [_like(name, value, existing) for value in values]
 
 
@@ -165,10 +169,10 @@ def _log_grid(name: str, item: str, existing: tuple[Scalar, ...]) -> list[Scalar
     try:
         _, low_text, high_text, count_text = item.split(":")
         low, high, count = float(low_text), float(high_text), int(count_text)
-        if not (0 < low < math.inf and 0 < high < math.inf and count >= 1):
+        if not (0 < low < math.inf and 0 < high < math.inf and 1 <= count <= _MOST):
             raise ValueError
     except ValueError:
-        raise UsageError(f"--set {name}: {item!r} is no log grid like log:1e-3:1:7 (low, high > 0, count)") from None
+        raise UsageError(f"--set {name}: {item!r} is no log grid like log:1e-3:1:7 (low, high > 0; count)") from None
     start, step = math.log(low), (math.log(high) - math.log(low)) / max(count - 1, 1)
     points = [low, *(math.exp(start + i * step) for i in range(1, count - 1)), high][:count]
     if _whole(existing):

@@ -231,7 +231,8 @@ class Store:
             return
         with suppress(OSError):  # a store that cannot be written is still reported
             path.rename(aside)
-        self.corrupt.append(f"{path} is corrupt ({reason}); set aside as {aside.name}, its cells run again")
+        effect = "its cells run again" if path.suffix == ".parquet" else "an earlier --fresh is forgotten"
+        self.corrupt.append(f"{path} is corrupt ({reason}); set aside as {aside.name}, {effect}")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -151,8 +151,9 @@ class _Case:
 
     def solve(self, elements: Any = 0, **options: Any) -> Any:
         x = self.point(elements) if np.ndim(elements) == 0 else self.points(elements)
-        options = {"max_steps": self.n_steps, "stream": self.key(elements)} | options
-        return solving.solve(self.problem, self.algorithm, start=lambda problem, stream: x, **options)
+        options.setdefault("max_steps", self.n_steps)
+        stream = self.key(elements)
+        return solving.solve(self.problem, self.algorithm, start=lambda problem, stream: x, stream=stream, **options)
 
 
 # -- laws -------------------------------------------------------------------------------------------------------------
@@ -308,7 +309,7 @@ def _finished(case: _Case) -> None:
         else:
             continue
         stopped = case.solve(elements, stop=solving.Below(name, float(threshold)))
-        for place in np.flatnonzero(stopped.status == solving.CONVERGED):
+        for place in np.flatnonzero(stopped.status == solving.CONVERGED).tolist():
             taken = int(to_numpy(stopped.state.t)[place])
             then = case.solve(elements, max_steps=taken, record=[taken])
             difference = _difference(_element(stopped.state, place), _element(then.state, place), case.rtol)

@@ -152,13 +152,21 @@ def starts(
 
 
 def step_sizes(problem: SensingProblem, x: Factors | None = None, largest: float = 0.25) -> st.SearchStrategy[float]:
-    """Step sizes from a hundredth of the largest to ``largest / max(sigma_1, |x|_2^2)``, sigma_1 of the truth."""
-    sizes = [1e-3]
+    """Step sizes at which gradient descent is stable, down to a hundredth of the largest.
+
+    At most ``largest / (L s)`` with L the largest eigenvalue of ``scale^2 A^* A`` and s the largest of sigma_1 of the
+    truth, of the (noisy) back-projection over L, and the squared norms of the factors x.
+    """
+    n1, n2 = problem.shape
+    basis = np.eye(n1 * n2).reshape(n1 * n2, n1, n2)
+    normal = problem.matrix_gradient(basis)[1] - problem.matrix_gradient(np.zeros((n1, n2)))[1]
+    gain = float(np.linalg.norm(normal.reshape(n1 * n2, n1 * n2), 2))
+    sizes = [1e-3, float(np.linalg.norm(problem.backprojection(), 2)) / gain]
     if problem.r:
         sizes.append(float(np.max(singular_values(problem.truth))))
     if x is not None:
         sizes += [float(np.max(singular_values(f))) ** 2 for f in (x.left, x.right)]
-    top = largest / max(sizes)
+    top = largest / (gain * max(sizes))
     return st.floats(top / 100, top)
 
 

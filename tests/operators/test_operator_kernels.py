@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
 
 from lrtheory import backend
-from lrtheory.operators import _cpu, _cpu_gram, _cpu_population
+from lrtheory.operators import _cpu, _cpu_batch, _cpu_gram, _cpu_population
 from lrtheory.operators._links import LINKS
 from lrtheory.operators._rows import reference_pass
 from lrtheory.testing.kernels import check_kernel_twins
@@ -34,7 +35,7 @@ def plain(rows, z, y, scale, code, threshold):
 
 
 def by_blas(rows, z, y, scale, code, threshold):
-    return _cpu.batched_pass(rows, z, y, scale, LINKS[code], threshold)
+    return _cpu.blas_pass(rows, z, y, scale, LINKS[code], threshold)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
@@ -43,15 +44,17 @@ def test_fused_pass(batch, storage):
     check_kernel_twins(_cpu.fused_pass, plain, passes(batch, storage))
 
 
-@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("kernel", [by_blas, _cpu_batch.batched_pass])
+@pytest.mark.parametrize("batch", [1, 4, 6])
 @pytest.mark.parametrize("storage", [np.float64, np.float32])
-def test_batched_pass(batch, storage):
-    check_kernel_twins(by_blas, plain, passes(batch, storage))
+def test_batched_pass(kernel, batch, storage):
+    check_kernel_twins(kernel, plain, passes(batch, storage))
 
 
 def test_float32_arithmetic():
     cases = list(passes(3, np.float32, np.float32))
     check_kernel_twins(by_blas, plain, cases, rtol=1e-5)
+    check_kernel_twins(_cpu_batch.batched_pass, plain, cases, rtol=1e-5)
     check_kernel_twins(_cpu.fused_pass, plain, cases, rtol=1e-5)
 
 
@@ -70,18 +73,32 @@ def test_chunks_cover_the_rows_and_depend_on_the_shape_alone():
 def test_any_number_of_threads_gives_the_same_bits():
     generator = np.random.default_rng(0)
     rows, y = generator.standard_normal((1500, 1200)), generator.standard_normal((1, 1500))
-    z = generator.standard_normal((2, 1200))
+    z = generator.standard_normal((11, 1200))
     assert _cpu.chunk_bounds(*rows.shape).size > 3
-    found = []
-    try:
-        for n in (1, 2, 3):
-            backend.set_threads(n)
-            found.append(_cpu.fused_pass(rows, z, y, 0.5, 0, 1.0))
-    finally:
-        backend.set_threads(1)
-    for value, gradient in found[1:]:
-        assert value.tobytes() == found[0][0].tobytes()
-        assert gradient.tobytes() == found[0][1].tobytes()
+    for kernel in (_cpu.fused_pass, _cpu_batch.batched_pass):
+        found = []
+        try:
+            for n in (1, 2, 3):
+                backend.set_threads(n)
+                found.append(kernel(rows, z, y, 0.5, 0, 1.0))
+        finally:
+            backend.set_threads(1)
+        for value, gradient in found[1:]:
+            assert value.tobytes() == found[0][0].tobytes()
+            assert gradient.tobytes() == found[0][1].tobytes()
+
+
+def test_a_trial_of_a_batch_does_not_depend_on_the_others():
+    generator = np.random.default_rng(0)
+    rows, y, z = (generator.standard_normal(shape) for shape in ((20, 10), (1, 20), (9, 10)))
+    value, gradient = _cpu_batch.batched_pass(rows, z, y, 0.5, 0, 1.0)
+    z[3] = np.nan
+    order = np.array([8, 3, 0, 1, 7, 2])
+    part, part_gradient = _cpu_batch.batched_pass(rows, z[order], y, 0.5, 0, 1.0)
+    kept = order != 3
+    assert part[kept].tobytes() == value[order[kept]].tobytes()
+    assert part_gradient[kept].tobytes() == gradient[order[kept]].tobytes()
+    assert np.isnan(part[1])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -96,8 +113,8 @@ def test_non_finite_numbers_reach_value_and_gradient(bad, where, m):
     }
     data[where][-1, -1] = bad
     with np.errstate(invalid="ignore"):
-        for code in range(len(LINKS)):
-            value, gradient = _cpu.fused_pass(data["rows"], data["z"], data["y"], 1.0, code, 1.0)
+        for kernel, code in product((_cpu.fused_pass, _cpu_batch.batched_pass), range(len(LINKS))):
+            value, gradient = kernel(data["rows"], data["z"], data["y"], 1.0, code, 1.0)
             assert not np.isfinite(value).any()
             if np.isnan(bad) or code == 0:  # an infinite residual pulls with a finite sign
                 assert not np.isfinite(gradient).all()

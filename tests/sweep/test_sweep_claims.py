@@ -137,7 +137,7 @@ def test_a_deterministic_value_has_its_stated_error() -> None:
 
 @pytest.mark.parametrize("make", [mean_claim, median_claim, share_claim])
 @pytest.mark.parametrize("values", [[], [1.0] * 4, [1.0] * 9 + [math.nan], [math.nan] * 6, {}])
-def test_too_few_seeds_or_a_nan_are_inconclusive(make, values) -> None:  # noqa: ANN001
+def test_too_few_seeds_or_a_nan_are_inconclusive(make, values) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         claim = make(*WORDS, (None, None), values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -28,7 +29,9 @@ def test_a_sum_is_a_union() -> None:
 
 
 def test_values_are_plain_scalars() -> None:
-    cell = next(iter(grid(k=np.int64(3), alpha=np.linspace(0, 1, 2), flag=np.bool_(True), m=math.inf, rho=None, s="ab")))
+    cell = next(
+        iter(grid(k=np.int64(3), alpha=np.linspace(0, 1, 2), flag=np.bool_(True), m=math.inf, rho=None, s="ab"))
+    )
     assert cell == {"k": 3, "alpha": 0.0, "flag": True, "m": math.inf, "rho": None, "s": "ab"}
     assert [type(value) for value in cell.values()] == [int, float, bool, float, type(None), str]
 
@@ -58,7 +61,13 @@ def test_bad_axes_are_refused(axes: dict, error: type[Exception], match: str) ->
 
 
 def make(**changes: object) -> Experiment:
-    settings = {"name": "x", "version": 1, "title": "", "presets": {"small": grid(k=3)}, "run": lambda cells, device: []}
+    settings = {
+        "name": "x",
+        "version": 1,
+        "title": "",
+        "presets": {"small": grid(k=3)},
+        "run": lambda cells, device: [],
+    }
     return Experiment(**{**settings, **changes})  # type: ignore[arg-type]
 
 
@@ -81,7 +90,7 @@ def test_bad_experiments_are_refused(changes: dict, match: str) -> None:
         make(**changes)
 
 
-BASE = grid(k=[3, 5], alpha=[0.5, 1.0], m=[600, math.inf], flag=[True, False], kind=["a", "b"], rho=[None, 1.0])
+BASE = grid(k=[3, 5], alpha=[0.5, 1.0], m=[600, math.inf], flag=[True, False], kind=["a", "b"], rho=[None, 1.0], seed=0)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +134,9 @@ def test_set_reads_values_of_the_axis_type(setting: str, values: list) -> None:
         (["alpha=0:1:0.1"], "no range"),
         (["alpha=log:0:1:3"], "no log grid"),
         (["alpha=log:1:2"], "no log grid"),
+        (["alpha=log:1:2:9999999999"], "no log grid"),
+        (["seed=0:9999999999"], "at most 1000000"),
+        ({"seed": "0:9999999999"}, "at most 1000000"),
         (["flag=1"], "true or false"),
         ({"k": "x"}, "a number expected"),
         ({"k": [3.5]}, "whole numbers"),
@@ -174,12 +186,8 @@ def test_log_grids_have_their_ends_and_one_ratio(low: float, high: float, count:
 
 @given(st.text(max_size=20))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    try:
-        values = parse("k", text, (1, 2))
-    except UsageError as error:
-        assert "\n" not in str(error).replace(text, "")
-    else:
-        assert all(type(value) is int for value in values)
+    with suppress(UsageError):
+        assert all(type(value) is int for value in parse("k", text, (1, 2)))
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(0, 3), min_size=1), min_size=1))

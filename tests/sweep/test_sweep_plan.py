@@ -132,7 +132,7 @@ def test_blocks_partition_the_plan(parts: list[dict], together: set[str], batch:
 
 
 @given(grids, st.randoms())
-def test_the_plan_does_not_depend_on_the_order_of_parts_axes_or_values(parts: list[dict], random) -> None:  # noqa: ANN001
+def test_the_plan_does_not_depend_on_the_order_of_parts_axes_or_values(parts: list[dict], random) -> None:
     shuffled = []
     for part in parts:
         names = list(part)

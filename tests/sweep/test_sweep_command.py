@@ -1,0 +1,336 @@
+"""The command line: exit codes, one-line errors, interrupts, deaths."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import lrtheory.__main__
+from lrtheory.sweep import cli
+
+Toy = Callable[..., Path]
+Calls = Callable[[], list[int]]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")  # the command sets them, in this process here
+
+
+CLAIMS = """
+def claims(frame):
+    return [
+        mean_claim("A1", "mean of y over seeds is near 4", "theorem 1 [1]", (3, 5), frame.groupby("seed").y.mean()),
+        value_claim("A2", "one is two", "nowhere", (2, None), 1.0),
+    ]
+def figure(frame):
+    import matplotlib.pyplot as plt
+    return plt.figure(figsize=(1, 1))
+more = dict(claims=claims, figure=figure)
+"""
+
+
+def test_the_claims_table_and_the_paths_are_printed(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--experiment", str(toy(CLAIMS)), "--jobs", "1"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    (header,) = [line for line in lines if "verdict" in line]
+    assert header.split() == ["claim", "statement", "predicted", "measured", "[95", "%", "interval]", "verdict"]
+    (row,) = [line for line in lines if line.strip().startswith("A1")]
+    assert "[3, 5]" in row
+    assert row.endswith("holds")
+    (row,) = [line for line in lines if line.strip().startswith("A2")]
+    assert row.split() == ["A2", "one", "is", "two", "[2,", "inf]", "1", "[1,", "1]", "fails"]
+    assert lines[-2:] == ["figure: results/toy/figure.png", "data: results/toy/data.parquet"]
+    assert "20 cells in 5 blocks, 0 cells stored, 5 blocks to run in this process" in err
+    assert "20/20 cells" in err
+    assert all(Path(f"results/toy/{name}").stat().st_size for name in ("figure.svg", "run.json", "data.parquet"))
+    claims = json.loads(Path("results/toy/claims.json").read_text())
+    assert [claim["verdict"] for claim in claims] == ["holds", "fails"]
+    assert claims[1]["predicted"] == [2, None]
+
+
+def test_strict_turns_a_failed_claim_into_exit_code_3(toy: Toy) -> None:
+    path = str(toy(CLAIMS))
+    assert cli.main(["--experiment", path, "--jobs", "1", "--strict"]) == 3
+    assert cli.main(["--experiment", path, "--jobs", "1"]) == 0
+    assert cli.main(["--experiment", str(toy(CLAIMS.replace("1.0)", "3.0)"))), "--strict"]) == 0
+
+
+def test_quiet_prints_no_progress(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["toy", "--experiment", str(toy()), "--jobs", "1", "--quiet"]) == 0
+    assert capsys.readouterr() == ("data: results/toy/data.parquet\n", "")
+
+
+def test_failed_cells_come_last_with_parameters_and_traceback(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    run = """
+    def run(cells, device):
+        for cell in cells:
+            yield cell, {"y": [1 / (cell["seed"] - 3)]}
+    """
+    assert cli.main(["--experiment", str(toy(run=run)), "--quiet", "--set", "alpha=1", "--jobs", "1"]) == 1
+    err = capsys.readouterr().err
+    assert "failed: k=3, seed=3, alpha=1.0\nfailed: k=5, seed=3, alpha=1.0\n  ZeroDivisionError: division" in err
+    assert err.count("Traceback") == 1
+    assert 'yield cell, {"y": [1 / (cell["seed"] - 3)]}' in err
+    assert "warning: 2 of 10 cells failed" in err
+
+
+def test_many_cells_that_fail_alike_are_not_all_listed(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(toy(run="def run(cells, device): raise ValueError('bad')"))
+    assert cli.main(["--experiment", path, "--quiet", "--jobs", "1"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("failed: ") == 5
+    assert "and 15 more cells in the same way; results/toy/run.json has them all" in err
+    assert err.count("Traceback") == 1
+    assert "no cell has data" in err
+
+
+def test_a_figure_that_raises_is_exit_code_1(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--experiment", str(toy("more = dict(figure=lambda frame: 1 / 0)")), "--quiet"]) == 1
+    assert "the figure function raised ZeroDivisionError: division by zero; the data are safe in results/toy" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no_such_experiment"], "no experiment 'no_such_experiment'"),
+        ([], "which experiment?"),
+        (["other", "--experiment", "TOY"], "defines the experiment 'toy'"),
+        (["--experiment", "missing.py"], "cannot read"),
+        (["--experiment", "TOY", "--preset", "smal"], "did you mean small"),
+        (["--experiment", "TOY", "--set", "kk=3"], "did you mean k"),
+        (["--experiment", "TOY", "--set", "k=three"], "a number expected"),
+        (["--experiment", "TOY", "--device", "cuda"], "lrtheory[cuda12]"),
+        (["--experiment", "TOY", "--device", "tpu"], "device must be"),
+        (["--experiment", "TOY", "--jobs", "0"], "--jobs must be at least 1"),
+        (["--experiment", "TOY", "--threads", "0"], "--threads must be at least 1"),
+        (["--experiment", "TOY", "--batch-timeout", "0"], "--batch-timeout must be positive"),
+        (["--experiment", "TOY", "--jobs", "many"], "--jobs"),
+        (["--experiment", "TOY", "--out", "TOY"], "cannot write"),
+        (["--experiment", "TOY", "--plot-only"], "nothing of this plan is stored"),
+        (["--experiment", "TOY", "--frsh"], "--frsh"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    toy: Toy, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    if "cuda" in arguments:
+        pytest.importorskip("lrtheory.backend")
+        try:
+            import cupy  # noqa: F401
+        except ImportError:
+            pass
+        else:
+            pytest.skip("CuPy is installed")
+    path = str(toy())
+    assert cli.main([path if word == "TOY" else word for word in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_a_dry_run_changes_nothing(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--experiment", str(toy()), "--jobs", "1"]
+    assert cli.main([*arguments, "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "toy small: 20 cells in 5 blocks, 0 cells stored",
+        "to run: 20 cells in 5 blocks on 1 process (cpu)",
+        "time and memory: unknown until a first run",
+    ]
+    assert not Path("results").exists()
+    cli.main([*arguments, "--set", "k=3"])
+    capsys.readouterr()
+    assert cli.main([*arguments, "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "toy small: 20 cells in 5 blocks, 10 cells stored"
+    assert lines[2].startswith("time: about")
+    assert lines[3].startswith("memory: about")
+
+
+def test_list_names_experiments(toy: Toy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from lrtheory.sweep import loading
+
+    good, bad = toy(), toy(tail="1 / 0", name="bad.py")
+    monkeypatch.setattr(loading, "available", lambda: {"toy": good, "bad": bad})
+    assert cli.main(["--list"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "toy: a toy; cells: small 20, paper 2"
+    assert second.startswith("bad: cannot be loaded")
+
+
+def test_info_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["lrtheory", "info"])
+    assert lrtheory.__main__.main() == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("lrtheory ", "numpy ", "cpu: ", "cuda: ", "usable cores", "numba cache: "))
+    monkeypatch.setattr(sys, "argv", ["lrtheory"])
+    assert lrtheory.__main__.main() == 0
+    assert "sweep" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["lrtheory", "sweep", "no_such_experiment"])
+    assert lrtheory.__main__.main() == 2
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, lrtheory.sweep.cli as cli; cli.main(['--help']);"
+        "print([name for name in ('numpy', 'pandas', 'pyarrow', 'matplotlib', 'numba') if name in sys.modules])"
+    )
+    start = time.monotonic()
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert time.monotonic() - start < 3  # 0.2 s on an idle machine
+    assert "--batch-timeout" in found.stdout
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+SLOW = """
+def run(cells, device):
+    count(cells)
+    time.sleep(0.25)
+    for cell in cells:
+        yield cell, {"y": [cell["seed"] * cell["alpha"]]}
+"""
+
+
+def stored(tmp_path: Path) -> int:
+    return len(list(tmp_path.glob("results/toy/cells/*.parquet")))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def pids(tmp_path: Path) -> set[int]:
+    file = tmp_path / "calls.txt"
+    return {int(line.split()[0]) for line in file.read_text().splitlines()} if file.exists() else set()
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_exits_130_and_the_same_command_goes_on(
+    toy: Toy, calls: Calls, tmp_path: Path, start: Start, jobs: str
+) -> None:
+    path = str(toy(run=SLOW))
+    process = start("--experiment", path, "--jobs", jobs, "--fresh")
+    try:
+        wait_until(lambda: stored(tmp_path) >= 1 and len(calls()) >= 3)
+        begin = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        err = process.communicate(timeout=20)[1]
+        assert time.monotonic() - begin < 2
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    last = err.strip().splitlines()[-1]
+    resume = f"python -m lrtheory.sweep --experiment {path} --jobs {jobs}"
+    assert last == f"interrupted; what has run is stored, go on with: {resume}"
+    wait_until(lambda: not any(alive(pid) for pid in pids(tmp_path)), 5)
+    before = stored(tmp_path)
+    assert before < 5
+    ran = len(calls())
+    assert cli.main(["--experiment", path, "--jobs", "1", "--quiet"]) == 0
+    assert len(calls()) - ran == 2 * (5 - before)  # two calls a block
+    assert pd.read_parquet("results/toy/data.parquet").y.notna().all()
+
+
+def test_no_worker_outlives_a_killed_driver(toy: Toy, calls: Calls, tmp_path: Path, start: Start) -> None:
+    path = str(toy(run=SLOW))
+    process = start("--experiment", path, "--jobs", "2")
+    try:
+        wait_until(lambda: stored(tmp_path) >= 1)
+    finally:
+        process.kill()
+    process.communicate(timeout=20)
+    workers = pids(tmp_path)
+    assert workers
+    assert process.pid not in workers
+    wait_until(lambda: not any(alive(pid) for pid in workers), 5)
+    before, ran = stored(tmp_path), len(calls())
+    assert cli.main(["--experiment", path, "--jobs", "1", "--quiet"]) == 0
+    assert len(calls()) - ran == 2 * (5 - before)
+
+
+def test_blocks_of_a_killed_worker_run_again(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = """
+    def run(cells, device):
+        marker = HERE / "killed"
+        if cells[0]["seed"] == 2 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), 9)
+        for cell in cells:
+            yield cell, {"y": [1.0]}
+    """
+    assert cli.main(["--experiment", str(toy(run=run)), "--jobs", "2", "--quiet"]) == 0
+    record = json.loads(Path("results/toy/run.json").read_text())
+    assert max(block["attempts"] for block in record["blocks"]) == 2
+    assert pd.read_parquet("results/toy/data.parquet").y.eq(1).all()
+
+
+def test_a_block_that_kills_its_worker_is_given_up_and_the_others_finish(
+    toy: Toy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = """
+    def run(cells, device):
+        if cells[0]["seed"] == 2 and cells[0]["k"] == 5:
+            os._exit(1)
+        for cell in cells:
+            yield cell, {"y": [1.0]}
+    """
+    assert cli.main(["--experiment", str(toy(run=run)), "--jobs", "2", "--quiet"]) == 1
+    err = capsys.readouterr().err
+    assert "failed: k=5, seed=2, alpha=0.5\n" in err
+    assert "  its worker process died 3 times" in err
+    frame = pd.read_parquet("results/toy/data.parquet")
+    failed = frame[frame.y.isna()]
+    assert len(frame) == 20
+    assert len(failed) == 4  # the block of that cell
+    assert set(failed.k) == {5}
+
+
+def test_a_script_without_a_main_guard_may_use_processes(toy: Toy, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import lrtheory as lrt\nprint('once')\nprint(len(lrt.sweep.run({str(toy())!r}, jobs=2, quiet=True)))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+    )
+    assert (found.stdout, found.stderr) == ("once\n60\n", "")

@@ -1,0 +1,167 @@
+"""Gradient descent: the update, its compiled loops, its arguments."""
+
+import warnings
+
+import array_api_strict
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrtheory.backend import like
+from lrtheory.factors import Factors
+from lrtheory.first_order import GradientDescent, check_step_size
+from lrtheory.low_rank import RandomFactors
+from lrtheory.random import Stream
+from lrtheory.sensing import gaussian_problem, population_problem
+from lrtheory.solve import solve
+from lrtheory.testing import strategies
+
+
+def steps(algorithm, problem, state, n):
+    for _ in range(n):
+        state = algorithm.step(problem, state)
+    return state
+
+
+@given(st.data())
+def test_a_step_is_the_papers_update(data):
+    """X - eta sym(R) X; F - eta R G and G - eta R^T F, both from the same R."""
+    problem = data.draw(strategies.sensing_problems())
+    start = data.draw(strategies.starts(problem))
+    x = start(problem, Stream(0))
+    eta = data.draw(strategies.step_sizes(problem, x))
+    _, residual = problem.matrix_gradient(x.product())
+    algorithm = GradientDescent(eta)
+    got = algorithm.step(problem, algorithm.init(problem, x, Stream(0))).x
+    if x.symmetric:
+        assert got.symmetric
+        expected = (x.left - eta * (residual + residual.T) / 2 @ x.left,)
+    else:
+        expected = x.left - eta * residual @ x.right, x.right - eta * residual.T @ x.left
+    for a, b in zip((got.left, got.right), (expected[0], expected[-1]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * max(1.0, np.abs(b).max()))
+
+
+@given(st.data(), st.sampled_from([(), (3,), (2, 3)]), st.integers(0, 40))
+def test_advance_equals_repeated_step(data, batch, n_steps):
+    """Population, dense, packed and normal form, float32 storage, symmetric and not, any batch, any active mask."""
+    problem = data.draw(_problems())
+    symmetric = problem.shape[0] == problem.shape[1] and data.draw(st.booleans())
+    k = data.draw(st.integers(1, 4))
+    start = RandomFactors(k, 0.4, rho=None if symmetric else 0.5)
+    stream = Stream(data.draw(strategies.seeds())).child(np.arange(int(np.prod(batch))).reshape(batch)) if batch else 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # k > n
+        x = start(problem, Stream(stream))
+    top = data.draw(strategies.step_sizes(problem, x.map(lambda a: a.reshape(-1, *a.shape[-2:])[0])))
+    sizes = top * np.linspace(0.5, 1.0, int(np.prod(batch))).reshape(batch) if batch else top
+    active = np.array(data.draw(st.lists(st.booleans(), min_size=6, max_size=6)))[: int(np.prod(batch))]
+    active = active.reshape(batch) if batch else np.array(True)
+    algorithm = GradientDescent(sizes)
+    state = algorithm.init(problem, x, Stream(0))
+    moved = algorithm.advance(problem, state, n_steps, active)
+    if moved is NotImplemented:  # an asymmetric truth has no symmetric loop in the population case
+        assert symmetric
+        assert not problem.truth.symmetric
+        return
+    expected = steps(algorithm, problem, state, n_steps)
+    assert moved.t.dtype == state.t.dtype
+    assert np.array_equal(moved.t, np.where(active, n_steps, 0))
+    for a, b, first in (
+        (moved.x.left, expected.x.left, x.left),
+        (moved.x.right, expected.x.right, x.right),
+    ):
+        assert np.array_equal(a[~active], first[~active])
+        size = np.abs(b).max()
+        # 40 contractive steps of rounding errors eps * n k
+        np.testing.assert_allclose(a[active], b[active], rtol=0, atol=1e-12 * max(size, 1e-3))
+
+
+def _problems():
+    return strategies.population_problems() | strategies.gaussian_problems(noisy=None)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        population_problem(4, 2),
+        gaussian_problem(4, 2, 40),
+        gaussian_problem(4, 2, 40, n2=4, symmetric=True, form="gram"),  # the operator sees M's symmetric part only
+        gaussian_problem(4, 2, 40, symmetric=True, form="packed"),
+    ],
+    ids=["population", "dense", "packed gram", "packed"],
+)
+def test_the_compiled_loop_is_taken_and_changes_no_input(problem):
+    algorithm = GradientDescent(0.1)
+    x = RandomFactors(3, 0.5, rho=0.5)(problem, Stream(0))
+    before = x.left.copy(), x.right.copy()
+    moved = algorithm.advance(problem, algorithm.init(problem, x, Stream(0)), 5, np.array(True))
+    assert np.array_equal(x.left, before[0])
+    assert np.array_equal(x.right, before[1])
+    expected = steps(algorithm, problem, algorithm.init(problem, x, Stream(0)), 5)
+    np.testing.assert_allclose(moved.x.left, expected.x.left, rtol=1e-12)
+    np.testing.assert_allclose(moved.x.right, expected.x.right, rtol=1e-12)
+    result = solve(problem, algorithm, start=RandomFactors(3, 0.5, rho=0.5), max_steps=3)
+    assert result.backend == "numpy, compiled"
+
+
+def test_advance_declines_what_it_does_not_know():
+    algorithm = GradientDescent(0.1)
+
+    class Bare:
+        gradient = staticmethod(lambda x: x)
+        metrics = staticmethod(lambda x: {})
+
+    state = algorithm.init(Bare(), np.ones(2), Stream(0))
+    assert algorithm.advance(Bare(), state, 3, np.array(True)) is NotImplemented
+    problem = population_problem(4, 1)
+    for x in (Factors(np.ones((4, 1), dtype=np.float32)), Factors(array_api_strict.asarray(np.ones((4, 1))))):
+        state = algorithm.init(problem, x, Stream(0))
+        assert algorithm.advance(problem, state, 3, np.array(True)) is NotImplemented
+
+
+def test_arrays_as_points():
+    """On matrices the loss is a quadratic: x - M contracts by 1 - eta in the population case."""
+    problem = population_problem(4, 2)
+    result = solve(problem, GradientDescent(0.1), start=lambda problem, stream: np.zeros((4, 4)), max_steps=30)
+    expected = 0.9**result.trace.iteration * np.sqrt(2.0)
+    np.testing.assert_allclose(result.trace.metrics["error"], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("library", [np, array_api_strict])
+def test_step_sizes_of_the_batch(library):
+    x = Factors(library.asarray(np.random.default_rng(0).normal(size=(2, 4, 2))))
+
+    class Half:
+        gradient = staticmethod(lambda x: x)
+
+    sizes = like(np.array([0.5, 0.25]), x.left)
+    state = GradientDescent(0.1).init(Half(), x, Stream(0))
+    got = np.asarray(GradientDescent(sizes).step(Half(), state).x.left)
+    np.testing.assert_allclose(got, np.asarray(x.left) * np.array([0.5, 0.75])[:, None, None], rtol=1e-15)
+
+
+@pytest.mark.parametrize("bad", [0.0, -0.1, np.nan, np.inf, np.array([0.1, -0.1]), np.array([0.1, np.nan]), None])
+def test_bad_step_sizes_are_refused(bad):
+    with pytest.raises(ValueError, match="step_size"):
+        check_step_size(bad)
+    with pytest.raises(ValueError, match="step_size"):
+        solve(population_problem(3, 1), GradientDescent(bad), start=RandomFactors(1), max_steps=2)
+
+
+@pytest.mark.parametrize("bad", ["fast", 1j, [0.1, "x"], [0.1, 0.2], True, np.array([1j])])
+def test_step_sizes_that_are_no_numbers_are_named(bad):
+    with pytest.raises(ValueError, match="step_size"):
+        check_step_size(bad)
+
+
+def test_a_large_step_size_warns():
+    problem = population_problem(5, 2, kappa=2.0)  # sigma_1 = 1
+    start = RandomFactors(2, 0.1)
+    with pytest.warns(UserWarning, match=r"step_size 0.51 is above 1/\(2 sigma_1\) = 0.5"):
+        solve(problem, GradientDescent(0.51), start=start, max_steps=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solve(problem, GradientDescent(0.5), start=start, max_steps=1)
+        solve(population_problem(5, 0), GradientDescent(5.0), start=RandomFactors(2, 0.01), max_steps=1)
