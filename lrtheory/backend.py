@@ -147,6 +147,8 @@ def threads() -> int:
 def set_threads(n: int) -> None:
     """Set the number of kernel threads of this process, for the package's kernels and for BLAS alike.
 
+    BLAS libraries that are loaded later take it from the environment variables that are set here too.
+
     Raises
     ------
     ValueError
@@ -157,6 +159,8 @@ def set_threads(n: int) -> None:
         raise ValueError(f"threads must be an integer >= 1, got {n!r}")
     from threadpoolctl import threadpool_limits
 
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(n)
     if _blas_limit is not None:
         _blas_limit.restore_original_limits()
     _blas_limit = threadpool_limits(limits=n)

@@ -30,9 +30,8 @@ class Factors:
     __array_ufunc__ = None  # numpy_array * factors goes to Factors.__rmul__
 
     def __init__(self, left: Array, right: Array | None = None) -> None:
-        for name, factor in (("left", left), ("right", right)):
-            if name == "right" and factor is None:
-                continue
+        given: dict[str, Any] = {"left": left} if right is None else {"left": left, "right": right}
+        for name, factor in given.items():
             if not is_array(factor) or factor.ndim < 2:
                 raise ValueError(
                     f"{name} factor must be an array (..., n, k), got {getattr(factor, 'shape', type(factor).__name__)}"

@@ -57,7 +57,7 @@ class Stream:
     __slots__ = ("path",)
 
     def __init__(self, *path: Any) -> None:
-        parts = []
+        parts: list[Any] = []
         for part in path:
             if isinstance(part, Stream):
                 parts.extend(part.path)

@@ -103,8 +103,8 @@ def fit_rate(t: ArrayLike, y: ArrayLike, *, floor: ArrayLike = 0.0, min_points: 
 
     Notes
     -----
-    Cost O(windows x records): 0.5 ms a trace of 200 records in a batch, 1.5 ms alone.  The fits are ``log y = c - rate t`` and
-    ``log y = c - p log(t + t0)``, 0 <= t0 <= t_last / 10.
+    The fits are ``log y = c - rate t`` and ``log y = c - p log(t + t0)`` with 0 <= t0 <= t_last / 10.
+    Cost O(windows x records): 0.5 ms a trace of 200 records in a batch, 1.5 ms alone.
     """
     times, values, batch, resolution = _check(t, y, floor)
     smallest = _check_min_points(min_points)

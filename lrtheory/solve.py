@@ -223,7 +223,8 @@ class _Run:
         for name in [*self.watch, *(s.metric for s in self.stops)]:
             if name not in first:
                 raise ValueError(f"watch and stop take the problem's metrics {sorted(first)}, got {name!r}")
-        self.path, self.every = (None, np.inf) if checkpoint is None else (Path(checkpoint[0]), float(checkpoint[1]))
+        self.path: Path | None = None if checkpoint is None else Path(checkpoint[0])
+        self.every = np.inf if checkpoint is None else float(checkpoint[1])
         self.saved_at = time.monotonic()
         if self.path is not None:
             self.fingerprint = self._fingerprint(first)

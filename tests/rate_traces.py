@@ -56,7 +56,7 @@ class RateTrace:
         return answer == truth or (self.ambiguous and answer == "neither")
 
 
-def draw_trace(rng: np.random.Generator) -> RateTrace:
+def draw_trace(rng: np.random.Generator, noise: float = NOISE) -> RateTrace:
     """One trace of the generator above."""
     count = int(rng.integers(60, 301))
     last = 10 ** rng.uniform(1.5, 5.5)
@@ -65,13 +65,13 @@ def draw_trace(rng: np.random.Generator) -> RateTrace:
     if kind in ("plateau", "divergence"):
         log_y, floor, value, ambiguous = _lawless(rng, t, kind), 0.0, np.nan, False
     else:
-        log_y, floor, value, ambiguous = _lawful(rng, t, kind)
-    y = np.exp(log_y + NOISE * rng.standard_normal(count))
+        log_y, floor, value, ambiguous = _lawful(rng, t, kind, noise)
+    y = np.exp(log_y + noise * rng.standard_normal(count))
     scale = 10 ** rng.uniform(-3, 3)
     return RateTrace(t, scale * y, scale * floor, kind, value, ambiguous)
 
 
-def _lawful(rng: np.random.Generator, t: Array, kind: str) -> tuple[Array, float, float, bool]:
+def _lawful(rng: np.random.Generator, t: Array, kind: str, noise: float) -> tuple[Array, float, float, bool]:
     count = t.size
     has_floor = rng.random() < 0.4
     end = int(rng.uniform(0.75, 1.0) * count) - 1 if has_floor else count - 1
@@ -85,7 +85,7 @@ def _lawful(rng: np.random.Generator, t: Array, kind: str) -> tuple[Array, float
         log_floor = np.log(floor)
         smooth = np.logaddexp(2 * log_y, 2 * log_floor) / 2
         log_y = np.maximum(log_y, log_floor) if rng.random() < 0.5 else smooth
-    return log_y, float(floor), law.value, other < NOISE
+    return log_y, float(floor), law.value, other < noise
 
 
 @dataclass(frozen=True)
@@ -201,18 +201,19 @@ def judge(traces: list[RateTrace]) -> Outcome:
     return Outcome(matrix, right, excused, sum(x.ambiguous for x in traces), coverage, answered, seconds)
 
 
-def draw_traces(seed: int, n: int) -> list[RateTrace]:
+def draw_traces(seed: int, n: int, noise: float = NOISE) -> list[RateTrace]:
     rng = np.random.default_rng([seed, 20240229])
-    return [draw_trace(rng) for _ in range(n)]
+    return [draw_trace(rng, noise) for _ in range(n)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="confusion matrix and interval coverage of fit_rate")
     parser.add_argument("--seed", type=int, nargs="+", default=[12345])
     parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--noise", type=float, default=NOISE, help="standard deviation of log y (default 0.05)")
     options = parser.parse_args()
     for seed in options.seed:
-        outcome = judge(draw_traces(seed, options.n))
+        outcome = judge(draw_traces(seed, options.n, options.noise))
         print(f"seed {seed}: {outcome.right} of {options.n} right, {outcome.excused} of them by the rule only", end="")
         print(f" ({outcome.ambiguous} traces are indistinguishable)")
         print(f"{'truth':>12} {'geometric':>10} {'power':>10} {'neither':>10}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, like, namespace, per_element, to_numpy
+from lrtheory.backend import Array, is_array, like, namespace, per_element, to_numpy
 from lrtheory.factors import Factors, transpose
 from lrtheory.first_order import GradientDescent, check_step_size
 from lrtheory.low_rank.starts import check_rank
@@ -45,6 +45,8 @@ def rebalance(x: Factors, beta: Any, kind: str = "flat") -> Factors:
         raise ValueError("rebalance needs asymmetric factors (F, G), got a symmetric X")
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+    if not is_array(beta) and not (np.isfinite(beta) and beta > 0):
+        raise ValueError(f"beta must be positive and finite, got {beta!r}")
     xp = namespace(x.left)
     p, s, qt = xp.linalg.svd(x.left, full_matrices=False)
     target = xp.broadcast_to(like(beta, s)[..., None], s.shape)
@@ -106,7 +108,7 @@ class RebalancedGradientDescent:
         for name, value in (("beta", self.beta), ("trigger", self.trigger)):
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be positive and finite, got {value!r}")
-        if self.at is not None and self.at < 0:
+        if self.at is not None and (not isinstance(self.at, (int, np.integer)) or self.at < 0):
             raise ValueError(f"at must be an iteration >= 0, got {self.at!r}")
 
     def init(self, problem: Any, x: Factors, stream: Stream) -> RebalancedState:

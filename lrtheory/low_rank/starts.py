@@ -176,6 +176,8 @@ class GivenFactors:
     def __call__(self, problem: Any, stream: Stream) -> Factors:
         if self.factors.shape != tuple(problem.shape):
             raise ValueError(f"factors of a {self.factors.shape} matrix do not fit the problem's {problem.shape}")
+        if self.factors.symmetric:
+            require_square(problem)
         return self.factors
 
 
@@ -186,10 +188,12 @@ def check_rank(k: Any) -> None:
 
 
 def require_square(problem: Any) -> None:
-    """Raise unless the problem's matrices are square, as the symmetric factorisation needs."""
+    """Raise unless the problem's matrices are square and its truth is ``U U^T``, as the symmetric factorisation needs."""
     n1, n2 = problem.shape
     if n1 != n2:
         raise ValueError(f"the symmetric factorisation needs a square matrix, the problem's is {n1} x {n2}")
+    if not getattr(problem.truth, "symmetric", True):
+        raise ValueError("the symmetric factorisation needs a symmetric positive semi-definite truth U U^T, not U V^T")
 
 
 def warn_redundant(k: int, problem: Any) -> None:

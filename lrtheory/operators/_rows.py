@@ -69,12 +69,12 @@ def reference_pass(rows: Any, z: Any, y: Any, scale: float, link: str, threshold
 def numpy_pass(rows: Any, z: Any, y: Any, scale: float, link: str, threshold: float) -> tuple[Any, Any]:
     """`residual_and_gradient` by the kernel that the number of trials asks for (and nothing else: where a loop over
     passes is cut must never change a number)."""
-    from lrtheory.operators import _cpu, _cpu_batch
+    from lrtheory.operators import _cpu
 
     if z.shape[0] == 1:
         return _cpu.fused_pass(rows, z, y, scale, link_code(link), threshold)
-    if _cpu_batch.suits_this_machine():
-        return _cpu_batch.batched_pass(rows, z, y, scale, link_code(link), threshold)
+    if _cpu.suits_this_machine():
+        return _cpu.batched_pass(rows, z, y, scale, link_code(link), threshold)
     if z.shape[0] <= FEW:
         return _cpu.fused_pass(rows, z, y, scale, link_code(link), threshold)
     return _cpu.blas_pass(rows, z, y, scale, link, threshold)

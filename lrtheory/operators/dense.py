@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from lrtheory.backend import Array, namespace
+import numpy as np
+
+from lrtheory.backend import Array, is_numpy, namespace
 from lrtheory.operators._checks import check_data
 from lrtheory.operators._rows import blocks
 from lrtheory.operators._stored import StoredRows
@@ -37,6 +39,8 @@ class Dense(StoredRows):
 
     def __post_init__(self) -> None:
         check_data("matrices", self.matrices, 3, "(m, n1, n2)")
+        if is_numpy(self.matrices):
+            object.__setattr__(self, "matrices", np.ascontiguousarray(self.matrices))
         if self.symmetric:
             m, n1, n2 = self.matrices.shape
             xp = namespace(self.matrices)

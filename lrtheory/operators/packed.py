@@ -46,6 +46,8 @@ class SymmetricPacked(StoredRows):
     def __post_init__(self) -> None:
         n = check_size("n", self.n)
         check_data("columns", self.columns, 2, "(m, n(n+1)/2)")
+        if is_numpy(self.columns):
+            object.__setattr__(self, "columns", np.ascontiguousarray(self.columns))
         if self.columns.shape[1] != n * (n + 1) // 2:
             raise ValueError(
                 f"columns must have n(n+1)/2 = {n * (n + 1) // 2} columns for n = {n}, got {self.columns.shape[1]}"
@@ -88,10 +90,10 @@ def pack_symmetric(z: Array) -> Array:
     batch = tuple(z.shape[:-2])
     d = n * (n + 1) // 2
     if is_numpy(z):
-        from lrtheory.operators import _cpu
+        from lrtheory.operators import _cpu_packing
 
         packed = np.empty((math.prod(batch), d), dtype=z.dtype)
-        _cpu.pack(_kernel_ready(z.reshape(-1, n, n)), packed)
+        _cpu_packing.pack(_kernel_ready(z.reshape(-1, n, n)), packed)
         return packed.reshape(*batch, d)
     upper, lower = (like(index, z, xp.int64) for index in _triangle(n)[:2])
     flat = xp.reshape(z, (*batch, n * n))
@@ -106,10 +108,10 @@ def unpack_symmetric(g: Array, n: int) -> Array:
     xp = namespace(g)
     batch = tuple(g.shape[:-1])
     if is_numpy(g):
-        from lrtheory.operators import _cpu
+        from lrtheory.operators import _cpu_packing
 
         z = np.empty((math.prod(batch), n, n), dtype=g.dtype)
-        _cpu.unpack(_kernel_ready(g.reshape(-1, g.shape[-1])), z)
+        _cpu_packing.unpack(_kernel_ready(g.reshape(-1, g.shape[-1])), z)
         return z.reshape(*batch, n, n)
     _, _, source, weight = _triangle(n)
     full = xp.take(g, like(source, g, xp.int64), axis=-1) * like(weight, g)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, as_array, like, namespace
+from lrtheory.backend import Array, as_array, like, namespace, to_numpy
 from lrtheory.factors import Factors, transpose
 from lrtheory.operators import Gram, Identity, gaussian
 from lrtheory.random import Stream
@@ -104,7 +104,7 @@ class SensingProblem:
     def resolution(self) -> dict[str, Any]:
         """Below these a metric is rounding noise."""
         eps = float(np.finfo(np.float64).eps)
-        size = np.maximum(np.asarray(like(self._truth_norm, self.prototype)), np.finfo(np.float64).tiny)
+        size = np.maximum(to_numpy(self._truth_norm), np.finfo(np.float64).tiny)
         loss = {"loss": (64 * eps * size) ** 2}
         return {"error": 16 * eps * size, "relative_error": 16 * eps, "relative_residual": 64 * eps} | loss
 

@@ -198,7 +198,7 @@ def print_claims(claims: Sequence[Claim]) -> None:
     for claim in claims:
         low, high = claim.predicted
         predicted = f"[{'-inf' if low is None else _number(low)}, {'inf' if high is None else _number(high)}]"
-        measured = f"{_number(claim.measured)} [{_number(claim.interval[0])}, {_number(claim.interval[1])}]"
+        measured = f"{_number(claim.measured, 5)} [{_number(claim.interval[0], 5)}, {_number(claim.interval[1], 5)}]"
         verdict = f"[{colours[claim.verdict]}]{claim.verdict}[/]"
         table.add_row(*(text.replace("[", "\\[") for text in (claim.id, claim.statement, predicted, measured)), verdict)
     console = Console(highlight=False, emoji=False)
@@ -211,8 +211,9 @@ def print_claims(claims: Sequence[Claim]) -> None:
         print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.4g}"
+def _number(value: float, digits: int = 0) -> str:
+    """Write a number shortly, or with so many significant digits (trailing zeros included)."""
+    return "-" if value != value else f"{value:#.{digits}g}" if digits else f"{value:g}"
 
 
 def _cell(cell: dict[str, Any]) -> str:

@@ -94,7 +94,7 @@ def test_the_rebalanced_step_keeps_the_trajectory_of_the_product_only_at_that_st
     "problem", [population_problem(6, 2, seed=4), gaussian_problem(6, 2, 150, seed=4)], ids=["population", "dense"]
 )
 def test_the_trigger_is_the_first_step_with_a_small_residual(problem, kind, rank):
-    """By brute force: the first t with |R|_2 < 0.3 sigma_2(F G^T), before it plain gradient descent."""
+    """By brute force: the first t with |R|_2 < 0.3 sigma_r(F G^T), before it plain gradient descent."""
     start, eta = RandomFactors(4, 0.3, rho=1 / 3), 0.1
     algorithm = RebalancedGradientDescent(eta, kind=kind, rank=rank)
     result = solve(problem, algorithm, start=start, max_steps=150, stream=np.arange(3))
@@ -108,7 +108,8 @@ def test_the_trigger_is_the_first_step_with_a_small_residual(problem, kind, rank
         for t in range(plain.state.t):
             estimate = state.x.product()
             residual = problem.matrix_gradient(estimate)[1]
-            sigma = np.linalg.svd(estimate, compute_uv=False)[1]  # also the largest gap: the truth has rank 2
+            s = np.linalg.svd(estimate, compute_uv=False)[:4]
+            sigma = s[np.argmax(s[:-1] / s[1:]) if rank is None else rank - 1]
             if np.linalg.norm(residual, 2) < 0.3 * sigma:
                 first = t
                 break
@@ -137,23 +138,28 @@ def test_never_triggered_is_minus_one():
 
 
 @pytest.mark.parametrize("kind", ["flat", "lift"])
-def test_the_rate_afterwards_does_not_depend_on_alpha(kind):
-    """T7 in the population case: 2 log(1 - eta beta^2) a step for the squared error (spec: -0.0181 at beta = 0.3 and
-    -0.0506 at 0.5, measured within 10 %)."""
+@pytest.mark.parametrize(("beta", "max_steps", "spread"), [(0.3, 2000, 0.12), (0.5, 700, 0.06)])
+def test_the_rate_afterwards_does_not_depend_on_alpha(kind, beta, max_steps, spread):
+    """T7, population: 2 log(1 - eta beta^2) a step for the squared error, whatever alpha was.
+
+    The specification's own measurements are within 11 % of it at beta = 0.3 and within 6 % at 0.5.
+    """
     alphas = np.array([0.05, 0.1, 0.4])
-    for beta, spread in ((0.3, 0.12), (0.5, 0.06)):
+    for seed in range(3):
         result = solve(
-            population_problem(50, 3),
+            population_problem(50, 3, seed=seed),
             RebalancedGradientDescent(0.1, kind=kind, beta=beta),
             start=RandomFactors(5, alphas, rho=1 / 3),
-            max_steps=900 if beta == 0.3 else 350,
+            max_steps=max_steps,
             record="linear",
+            stream=seed,
         )
         t = result.trace.iteration
-        for i in range(3):
-            late = t > t[-1] / 2
-            slope = np.polyfit(t[late], 2 * np.log(result.trace.metrics["error"][late, i]), 1)[0]
-            assert abs(slope / theory.rebalanced_log_factor(0.1, beta) - 1) < spread
+        late = t > max_steps / 2
+        slopes = [np.polyfit(t[late], 2 * np.log(e[late]), 1)[0] for e in result.trace.metrics["error"].T]
+        ratio = np.array(slopes) / theory.rebalanced_log_factor(0.1, beta)
+        assert np.abs(ratio - 1).max() < spread
+        assert ratio.max() / ratio.min() < 1.2  # without the modified step the rates are as 1 : 4 : 64
 
 
 def test_orthonormal_start_has_that_rate_at_once():

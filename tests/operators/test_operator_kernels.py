@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lrtheory import backend
-from lrtheory.operators import _cpu, _cpu_batch, _cpu_gram, _cpu_population
+from lrtheory.operators import _cpu, _cpu_gram, _cpu_population
 from lrtheory.operators._links import LINKS
 from lrtheory.operators._rows import reference_pass
 from lrtheory.testing.kernels import check_kernel_twins
@@ -44,7 +44,7 @@ def test_fused_pass(batch, storage):
     check_kernel_twins(_cpu.fused_pass, plain, passes(batch, storage))
 
 
-@pytest.mark.parametrize("kernel", [by_blas, _cpu_batch.batched_pass])
+@pytest.mark.parametrize("kernel", [by_blas, _cpu.batched_pass])
 @pytest.mark.parametrize("batch", [1, 4, 6])
 @pytest.mark.parametrize("storage", [np.float64, np.float32])
 def test_batched_pass(kernel, batch, storage):
@@ -54,7 +54,7 @@ def test_batched_pass(kernel, batch, storage):
 def test_float32_arithmetic():
     cases = list(passes(3, np.float32, np.float32))
     check_kernel_twins(by_blas, plain, cases, rtol=1e-5)
-    check_kernel_twins(_cpu_batch.batched_pass, plain, cases, rtol=1e-5)
+    check_kernel_twins(_cpu.batched_pass, plain, cases, rtol=1e-5)
     check_kernel_twins(_cpu.fused_pass, plain, cases, rtol=1e-5)
 
 
@@ -75,7 +75,7 @@ def test_any_number_of_threads_gives_the_same_bits():
     rows, y = generator.standard_normal((1500, 1200)), generator.standard_normal((1, 1500))
     z = generator.standard_normal((11, 1200))
     assert _cpu.chunk_bounds(*rows.shape).size > 3
-    for kernel in (_cpu.fused_pass, _cpu_batch.batched_pass):
+    for kernel in (_cpu.fused_pass, _cpu.batched_pass):
         found = []
         try:
             for n in (1, 2, 3):
@@ -91,10 +91,10 @@ def test_any_number_of_threads_gives_the_same_bits():
 def test_a_trial_of_a_batch_does_not_depend_on_the_others():
     generator = np.random.default_rng(0)
     rows, y, z = (generator.standard_normal(shape) for shape in ((20, 10), (1, 20), (9, 10)))
-    value, gradient = _cpu_batch.batched_pass(rows, z, y, 0.5, 0, 1.0)
+    value, gradient = _cpu.batched_pass(rows, z, y, 0.5, 0, 1.0)
     z[3] = np.nan
     order = np.array([8, 3, 0, 1, 7, 2])
-    part, part_gradient = _cpu_batch.batched_pass(rows, z[order], y, 0.5, 0, 1.0)
+    part, part_gradient = _cpu.batched_pass(rows, z[order], y, 0.5, 0, 1.0)
     kept = order != 3
     assert part[kept].tobytes() == value[order[kept]].tobytes()
     assert part_gradient[kept].tobytes() == gradient[order[kept]].tobytes()
@@ -113,7 +113,7 @@ def test_non_finite_numbers_reach_value_and_gradient(bad, where, m):
     }
     data[where][-1, -1] = bad
     with np.errstate(invalid="ignore"):
-        for kernel, code in product((_cpu.fused_pass, _cpu_batch.batched_pass), range(len(LINKS))):
+        for kernel, code in product((_cpu.fused_pass, _cpu.batched_pass), range(len(LINKS))):
             value, gradient = kernel(data["rows"], data["z"], data["y"], 1.0, code, 1.0)
             assert not np.isfinite(value).any()
             if np.isnan(bad) or code == 0:  # an infinite residual pulls with a finite sign
