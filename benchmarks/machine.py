@@ -27,3 +27,12 @@ def matrix_product(n: int = 768, dtype: type = np.float64) -> tuple[Callable[[],
     a = np.random.default_rng(0).standard_normal((n, n)).astype(dtype)
     out = np.empty_like(a)
     return lambda: np.matmul(a, a, out=out), 2.0 * n**3
+
+
+@njit(cache=True, nogil=True)
+def spin(n: int) -> int:
+    """Compute without touching memory."""
+    state = 1
+    for _ in range(n):
+        state = (state * 48271) % 2147483647
+    return state

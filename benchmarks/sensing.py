@@ -8,18 +8,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import matrix_product, reader
+from benchmarks.machine import matrix_product, reader, spin
 from benchmarks.record import Row, alternate
 from lrtheory import backend
+from lrtheory.factors import Factors
 from lrtheory.operators import Dense, Gram, SymmetricPacked, gaussian
+from lrtheory.operators.loops import gradient_descent_population
 
 SIZES = ((48, 1536), (96, 3072))
 TRIALS = 32
+SPINS = 10_000_000
 STEPS = 60
 STEP_SIZE = 0.2
 
@@ -29,7 +33,9 @@ def rows(quick: bool) -> Iterator[Row]:
     backend.set_threads(1)
     rounds = 5 if quick else 15
     for n, m in SIZES:
-        yield from passes(n, m, rounds)
+        yield from passes(n, m, rounds if (n, m) == SIZES[0] or not quick else 3)
+    for n, k in ((50, 5), (500, 10)):
+        yield population(n, k, rounds)
     yield from solvers(*SIZES[0], rounds=3 if quick else 7, quick=quick)
     yield from processes(rounds=3 if quick else 7)
 
@@ -73,6 +79,7 @@ def passes(n: int, m: int, rounds: int) -> Iterator[Row]:
         "packed": partial(ours, packed),
         "packed, float32 storage": partial(ours, single),
         "batch": partial(ours, packed, batch),
+        "batch, float32 storage": partial(ours, single, batch),
         "batch, float32": partial(ours, single, narrow, narrow_y),
         "read dense": reader(dense.rows),
         "read packed": reader(packed.columns),
@@ -97,6 +104,7 @@ def passes(n: int, m: int, rounds: int) -> Iterator[Row]:
     work = 4.0 * m * packed.columns.shape[1] * TRIALS
     for name, timed, read, speed in (
         ("packed", "batch", "read packed", operations / t["product"]),
+        ("packed, float32 storage", "batch, float32 storage", "read float32", operations / t["product"]),
         ("packed, float32 arithmetic", "batch, float32", "read float32", operations / t["product, float32"]),
     ):
         floor = max(t[read], work / speed) / TRIALS
@@ -108,20 +116,62 @@ def passes(n: int, m: int, rounds: int) -> Iterator[Row]:
 
 
 def two_threads(ours: Any, operators: dict[str, SymmetricPacked], size: str, rounds: int) -> Iterator[Row]:
+    """Two threads against one, beside a loop without memory traffic that shows whether the machine gives two."""
+    pool = ThreadPoolExecutor(1)
+    passes_each = max(10, 10**8 // next(iter(operators.values())).columns.size)
+
     def on(n: int, operator: Any) -> None:
-        backend.set_threads(n)
-        for _ in range(5):
+        backend.set_threads(n)  # takes milliseconds itself, hence many passes
+        for _ in range(passes_each):
             ours(operator)
 
+    def spinning(n: int) -> None:
+        other = pool.submit(spin, SPINS // 2) if n == 2 else None
+        spin(SPINS // n)
+        if other is not None:
+            other.result()
+
     for name, operator in operators.items():
-        t = alternate({"one": partial(on, 1, operator), "two": partial(on, 2, operator)}, rounds)
+        calls = {"one": partial(on, 1, operator), "two": partial(on, 2, operator)}
+        t = alternate(calls | {"spin one": partial(spinning, 1), "spin two": partial(spinning, 2)}, rounds)
         backend.set_threads(1)
-        yield Row(f"pass, {name}, two threads", size, t["two"] / 5, "one thread", t["one"] / 5, target=1.6)
+        gives = t["spin one"] / t["spin two"]
+        peer = f"one thread (two spinning threads gain {gives:.2f}x here)"
+        target = 1.6 if gives > 1.8 else None
+        yield Row(
+            f"pass, {name}, two threads", size, t["two"] / passes_each, peer, t["one"] / passes_each, target=target
+        )
+    pool.shutdown()
+
+
+def population(n: int, k: int, rounds: int, r: int = 3, steps: int = 100) -> Row:
+    """A step with infinitely many measurements, against forming the n x n matrix."""
+    generator = np.random.default_rng(2)
+    u = np.linalg.qr(generator.standard_normal((n, r)))[0]
+    x0 = generator.standard_normal((n, k)) / np.sqrt(n)
+    truth, start = Factors(u[None]), Factors(x0[None])
+    eta, active = np.array([STEP_SIZE]), np.ones(1, dtype=bool)
+
+    def ours() -> np.ndarray:
+        return gradient_descent_population(start, truth, eta, steps, active)[0].left[0]
+
+    def peer() -> np.ndarray:
+        x, m = x0, u @ u.T
+        for _ in range(steps):
+            x = x - STEP_SIZE * (x @ x.T - m) @ x
+        return x
+
+    if not np.abs(ours() - peer()).max() < 1e-12:
+        raise AssertionError("the candidates do not do the same work")
+    t = alternate({"ours": ours, "peer": peer}, rounds)
+    operations = 4.0 * n * k * (k + r)
+    product, most = matrix_product()
+    floor = operations / (most / alternate({"product": product}, 3)["product"])
+    return Row("population step", f"n={n} k={k}", t["ours"] / steps, "NumPy, X X^T formed", t["peer"] / steps, floor)
 
 
 def solvers(n: int, m: int, rounds: int, quick: bool, k: int = 5, r: int = 3) -> Iterator[Row]:
     """Gradient descent from a random start, whole calls of `solve`."""
-    from lrtheory.factors import Factors
     from lrtheory.first_order import GradientDescent
     from lrtheory.low_rank import GivenFactors
     from lrtheory.sensing.problems import SensingProblem
@@ -182,7 +232,7 @@ def solvers(n: int, m: int, rounds: int, quick: bool, k: int = 5, r: int = 3) ->
         yield Row(f"solver, {name}", size, t[timed], "NumPy loop", two, STEPS * t[f"read {timed}"], target)
     name = "solver, packed, float32 storage"
     yield torch_row(name, size, dense, y, scale, x0, partial(ours, single), rounds)
-    few = 2 if quick else 5
+    few = 1 if quick else 5
     start = time.perf_counter()
     measurement_loop(dense.matrices, y, scale, x0, few)
     each = (time.perf_counter() - start) / few
@@ -327,11 +377,12 @@ from types import SimpleNamespace
 from lrtheory.factors import Factors
 from lrtheory.operators import Gram, Identity, gaussian
 from lrtheory.operators.loops import gradient_descent
-x, on = Factors(np.ones((3, 2)) / 4, np.ones((3, 2)) / 4), np.ones((), dtype=bool)
-for storage in ("float64", "float32"):
-    a = gaussian(9, 3, symmetric=True, packed=True, storage=storage)
-    for operator, y in ((a, np.ones(9)), (Gram.of(a), x), (Identity(3), x)):
-        problem = SimpleNamespace(operator=operator, observations=y, scale=1.0, link="residual")
-        gradient_descent(problem, x, 0.1, 1, on)
-        operator.residual_and_gradient(x, y)
+for batch in ((), (2,)):
+    x, on = Factors(np.ones((*batch, 3, 2)) / 4, np.ones((*batch, 3, 2)) / 4), np.ones(batch, dtype=bool)
+    for storage in ("float64", "float32"):
+        a = gaussian(9, 3, symmetric=True, packed=True, storage=storage)
+        for operator, y in ((a, np.ones(9)), (Gram.of(a), x), (Identity(3), x)):
+            problem = SimpleNamespace(operator=operator, observations=y, scale=1.0, link="residual")
+            gradient_descent(problem, x, 0.1, 1, on)
+            operator.residual_and_gradient(x, y)
 """

@@ -246,6 +246,19 @@ def test_watch_finds_the_first_step_below(factor, max_steps, threshold):
     assert result.first_below["size"] == (below[0] if below.size else -1)
 
 
+def test_watch_goes_back_one_segment_only():
+    calls = []
+
+    class Counted(Steps):
+        def step(self, problem, state):
+            calls.append(1)
+            return super().step(problem, state)
+
+    result = solve(Quadratic(), Counted(0.99), start=ones, max_steps=1000, watch={"size": 1e-3})
+    assert result.first_below["size"] == int(np.log(1e-3) / np.log(0.99)) + 1
+    assert 1000 < len(calls) < 1000 + 2 * 0.08 * 688  # the segment, halved again and again
+
+
 @pytest.mark.parametrize("record", ["geometric", "all", [0]])
 def test_watch_of_a_batch_is_each_elements_own(record):
     problem = population_problem(5, 2)

@@ -188,7 +188,7 @@ def check_rank(k: Any) -> None:
 
 
 def require_square(problem: Any) -> None:
-    """Raise unless the problem's matrices are square and its truth is ``U U^T``, as the symmetric factorisation needs."""
+    """Raise unless the matrices are square and the truth is ``U U^T``, as the symmetric factorisation needs."""
     n1, n2 = problem.shape
     if n1 != n2:
         raise ValueError(f"the symmetric factorisation needs a square matrix, the problem's is {n1} x {n2}")

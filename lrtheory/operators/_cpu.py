@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 import platform
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 from numba import njit
@@ -27,7 +27,7 @@ from lrtheory.operators._rows import blocks
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 TILE = 8  # rows of the pass for one trial
-CHUNK_ENTRIES = 1 << 18  # a chunk of rows has at least so many entries ...
+CHUNK_ENTRIES = 1 << 17  # a chunk of rows has at least so many entries ...
 MAX_CHUNKS = 16  # ... and there are at most so many chunks
 ROWS, TRIALS = 6, 4  # of a tile of the pass for many
 BLOCK_TILES = 4  # tiles of rows between its two products: both find them in cache
@@ -45,56 +45,55 @@ def _link(r, code, threshold):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def fused_rows(rows, z, y, scale, code, threshold, first, last, gradient):
-    """Overwrite gradient with ``scale sum_i link(r_i) rows_i`` over the rows first..last-1; return ``sum phi(r_i)``."""
+def fused_rows(rows, z, y, scale, code, threshold, bounds, first_chunk, last_chunk, values, partials):
+    """Overwrite, for each chunk of rows, values with ``sum phi(r_i)`` and partials with ``scale sum link(r_i) rows_i``.
+
+    Chunk c is the rows ``bounds[c]..bounds[c + 1] - 1``; the chunks first_chunk..last_chunk-1 are done.
+    """
     d = rows.shape[1]
     r = np.empty(8)
-    value = 0.0
-    gradient[:] = 0.0
-    full = first + (last - first) // 8 * 8
-    for i in range(first, full, 8):
-        a0, a1, a2, a3 = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
-        a4, a5, a6, a7 = rows[i + 4], rows[i + 5], rows[i + 6], rows[i + 7]
-        s0, s1, s2, s3, s4, s5, s6, s7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for j in range(d):
-            x = z[j]
-            s0 += a0[j] * x
-            s1 += a1[j] * x
-            s2 += a2[j] * x
-            s3 += a3[j] * x
-            s4 += a4[j] * x
-            s5 += a5[j] * x
-            s6 += a6[j] * x
-            s7 += a7[j] * x
-        r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7] = s0, s1, s2, s3, s4, s5, s6, s7
-        for q in range(8):
-            phi, pulled = _link(scale * r[q] - y[i + q], code, threshold)
+    for c in range(first_chunk, last_chunk):
+        gradient = partials[c]
+        first, last = bounds[c], bounds[c + 1]
+        value = 0.0
+        gradient[:] = 0.0
+        full = first + (last - first) // 8 * 8
+        for i in range(first, full, 8):
+            a0, a1, a2, a3 = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
+            a4, a5, a6, a7 = rows[i + 4], rows[i + 5], rows[i + 6], rows[i + 7]
+            s0, s1, s2, s3, s4, s5, s6, s7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for j in range(d):
+                x = z[j]
+                s0 += a0[j] * x
+                s1 += a1[j] * x
+                s2 += a2[j] * x
+                s3 += a3[j] * x
+                s4 += a4[j] * x
+                s5 += a5[j] * x
+                s6 += a6[j] * x
+                s7 += a7[j] * x
+            r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7] = s0, s1, s2, s3, s4, s5, s6, s7
+            for q in range(8):
+                phi, pulled = _link(scale * r[q] - y[i + q], code, threshold)
+                value += phi
+                r[q] = scale * pulled
+            s0, s1, s2, s3, s4, s5, s6, s7 = r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7]
+            for j in range(d):
+                gradient[j] += ((s0 * a0[j] + s1 * a1[j]) + (s2 * a2[j] + s3 * a3[j])) + (
+                    (s4 * a4[j] + s5 * a5[j]) + (s6 * a6[j] + s7 * a7[j])
+                )
+        for i in range(full, last):
+            a0 = rows[i]
+            s0 = 0.0
+            for j in range(d):
+                s0 += a0[j] * z[j]
+            phi, pulled = _link(scale * s0 - y[i], code, threshold)
             value += phi
-            r[q] = scale * pulled
-        s0, s1, s2, s3, s4, s5, s6, s7 = r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7]
-        for j in range(d):
-            gradient[j] += ((s0 * a0[j] + s1 * a1[j]) + (s2 * a2[j] + s3 * a3[j])) + (
-                (s4 * a4[j] + s5 * a5[j]) + (s6 * a6[j] + s7 * a7[j])
-            )
-    for i in range(full, last):
-        a0 = rows[i]
-        s0 = 0.0
-        for j in range(d):
-            s0 += a0[j] * z[j]
-        phi, pulled = _link(scale * s0 - y[i], code, threshold)
-        value += phi
-        r[0] = scale * pulled
-        s0 = r[0]
-        for j in range(d):
-            gradient[j] += s0 * a0[j]
-    return value
-
-
-@njit(cache=True, nogil=True)
-def fused_chunks(rows, z, y, scale, code, threshold, bounds, first, last, values, partial):
-    """Run `fused_rows` on the chunks first..last-1 of the rows, each with its own partial sums."""
-    for c in range(first, last):
-        values[c] = fused_rows(rows, z, y, scale, code, threshold, bounds[c], bounds[c + 1], partial[c])
+            r[0] = scale * pulled
+            s0 = r[0]
+            for j in range(d):
+                gradient[j] += s0 * a0[j]
+        values[c] = value
 
 
 @njit(cache=True, nogil=True)
@@ -139,18 +138,28 @@ def fused_pass(rows, z, y, scale, code, threshold):
     gradient = np.empty(z.shape)
     for b in range(z.shape[0]):
         arguments = (rows, z[b], y[b if y.shape[0] > 1 else 0], float(scale), code, float(threshold), bounds)
-        _run_parts(fused_chunks, arguments, chunks, backend.threads(), (values, partials))
+        _run_parts(fused_rows, arguments, chunks, 1, (values, partials))
         value[b] = add_chunks(values, partials, gradient[b])
     return value.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
 
 
-def _run_parts(kernel, arguments, parts, workers, results):
-    """Call ``kernel(*arguments, first, last, *results)`` for all parts, on several threads if there are some."""
-    workers = min(workers, parts)
-    cuts = [parts * w // workers for w in range(workers + 1)]
-    calls = [partial(kernel, *arguments, cuts[w], cuts[w + 1], *results) for w in range(workers)]
-    tasks = [_pool(workers).submit(call) for call in calls[1:]]
-    calls[0]()
+def _run_parts(kernel, arguments, parts, grain, results):
+    """Call ``kernel(*arguments, first, last, *results)`` for all parts; on several threads if there are some.
+
+    Threads claim `grain` parts at a time: one that wakes up late takes fewer.
+    """
+    workers = min(backend.threads(), -(-parts // grain))
+    if workers == 1:
+        kernel(*arguments, 0, parts, *results)
+        return
+    claims = iter(range(0, parts, grain))
+
+    def work():
+        for first in claims:
+            kernel(*arguments, first, min(first + grain, parts), *results)
+
+    tasks = [_pool(workers).submit(work) for _ in range(1, workers)]
+    work()
     for task in tasks:
         task.result()
 
@@ -301,7 +310,8 @@ def batched_pass(rows, z, y, scale, code, threshold):
     rest[: m % ROWS] = rows[m - m % ROWS :]
     values, gradient = np.empty(padded), np.empty((padded, d), dtype)
     arguments = (rows, rest, points, observed, float(scale), code, float(threshold))
-    _run_parts(batched_rows, arguments, padded // TRIALS, backend.threads(), (values, gradient))
+    grain = -(-padded // TRIALS // backend.threads())  # the more trials together, the better
+    _run_parts(batched_rows, arguments, padded // TRIALS, grain, (values, gradient))
     return values[:trials].astype(dtype, copy=False), gradient[:trials]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
-FEW = 4  # vectors up to which the triangle beats BLAS on the full matrix
+FEW = 16  # vectors up to which the triangle beats BLAS on the full matrix
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -151,9 +151,12 @@ def gradient_descent(h, packed, symmetric, left, right, target, eta, n_steps, ac
                         next_right[j, q] = e[j, q] - step * next_right[j, q]
                         total += 0.0 * next_right[j, q]
             if total == 0.0:
-                left[b] = next_left
-                if not symmetric:
-                    right[b] = next_right
+                for q in range(k):
+                    for i in range(n1):
+                        f[i, q] = next_left[i, q]
+                    if not symmetric:
+                        for j in range(n2):
+                            e[j, q] = next_right[j, q]
                 taken[b] += 1
             else:
                 active[b] = False

@@ -13,6 +13,14 @@ from numba import njit
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
+@njit(cache=True, nogil=True)
+def _copy(a, out):
+    """Overwrite out with a (assigning a whole array compiles its error message too, for seconds)."""
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j]
+
+
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _products(a, b, out):
     """Overwrite out with ``a b^T``."""
@@ -80,8 +88,8 @@ def gradient_descent(symmetric, left, right, truth_left, truth_right, eta, n_ste
             continue
         u = truth_left[b if truth_left.shape[0] > 1 else 0]
         v = truth_right[b if truth_right.shape[0] > 1 else 0]
-        f[:] = left[b]
-        g[:] = right[b]
+        _copy(left[b], f)
+        _copy(right[b], g)
         for _ in range(n_steps):
             _products(f, f, gram_f)
             _products(f, u, overlap_f)
@@ -98,6 +106,6 @@ def gradient_descent(symmetric, left, right, truth_left, truth_right, eta, n_ste
                 g, g_next = g_next, g
             f, f_next = f_next, f
             taken[b] += 1
-        left[b] = f
+        _copy(f, left[b])
         if not symmetric:
-            right[b] = g
+            _copy(g, right[b])

@@ -106,10 +106,8 @@ def gradient_descent_gram(
         return _descend(pull, operator.symmetric, x, eta, n_steps, active)
     left, right = x.left.copy(), x.right.copy()
     taken = np.zeros(active.size, dtype=np.int64)
-    h = np.require(operator.h, requirements=["C", "W"])
-    _cpu_gram.gradient_descent(
-        h, operator.packed, x.symmetric, left, right, np.ascontiguousarray(target), eta, n_steps, active, taken
-    )
+    h, target = (np.require(a, requirements=["C", "W"]) for a in (operator.h, target))  # read-only: compiled again
+    _cpu_gram.gradient_descent(h, operator.packed, x.symmetric, left, right, target, eta, n_steps, active, taken)
     return (Factors(left) if x.symmetric else Factors(left, right)), taken
 
 

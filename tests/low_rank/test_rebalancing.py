@@ -144,7 +144,8 @@ def test_the_rate_afterwards_does_not_depend_on_alpha(kind, beta, max_steps, spr
 
     The specification's own measurements are within 11 % of it at beta = 0.3 and within 6 % at 0.5.
     """
-    alphas = np.array([0.05, 0.1, 0.4])
+    # lift leaves what is above beta: from alpha = 0.4 redundant singular values of F are up to 0.35
+    alphas = np.array([0.05, 0.1] if kind == "lift" and beta < 0.4 else [0.05, 0.1, 0.4])
     for seed in range(3):
         result = solve(
             population_problem(50, 3, seed=seed),

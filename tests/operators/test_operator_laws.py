@@ -207,3 +207,11 @@ def test_population_value_does_not_cancel():
     value, _ = Identity(3).residual_and_gradient(Factors(x + h), Factors(x))
     # |x h^T + h x^T|^2 / 2 = |x|^2 |h|^2, to which |h|^4 / 2 adds nothing visible
     np.testing.assert_allclose(value, 9 * 5e-24, rtol=1e-3)
+
+
+def test_processors_with_few_vector_registers(monkeypatch):
+    from lrtheory.operators import _cpu
+
+    monkeypatch.setattr(_cpu, "suits_this_machine", lambda: False)
+    for name in ("dense", "packed", "packed, float32 storage", "dense, many rows"):
+        check_operator(OPERATORS[name])
