@@ -14,7 +14,8 @@ SUMMARY = (
     "*Asymmetric.* The same descent on two factors escapes that law. Its error falls geometrically also for k > r, "
     "because the factors start out unequal and stay so: their imbalance FᵀF − GᵀG damps the redundant directions. It "
     "is of the order α², the square of the initialisation scale, and so is the rate.",
-    "*One modified step.* Changing a single step, once the iterate is near the solution, makes the rate independent of α.",
+    "*One modified step.* Changing a single step, once the iterate is near the solution, makes the rate independent "
+    "of α.",
 )
 
 SOURCES = (
@@ -106,21 +107,21 @@ IMBALANCE = Panel(
         Expected("stated", "The imbalance of the two factors drives the geometric rate; no balancing term is used."),
         Expected(
             "observed",
-            "Starting G at a third of F's size (ρ = 1/3) gives at least three times the rate of equal sizes (ρ = 1), in "
-            "the median over seeds (T6). The factor three is a threshold of ours.",
+            "Starting G at a third of F's size (ρ = 1/3) gives at least three times the rate of equal sizes (ρ = 1), "
+            "in the median over seeds (T6). The factor three is a threshold of ours.",
         ),
     ),
     claims=("T6.*",),
-    note="Population case. It concerns the redundant directions: with ill-conditioned M and few measurements the weakest "
-    "signal direction can be the bottleneck instead.",
+    note="Population case. It concerns the redundant directions: with ill-conditioned M and few measurements the "
+    "weakest signal direction can be the bottleneck instead.",
 )
 
 MODIFIED = Panel(
     index=3,
     title="(d) One modified step removes α",
-    alt="Relative error on a logarithmic axis against iteration for three initialisation scales, Gaussian measurements. "
-    "For each there is one curve without a modified step, and one with either of two kinds, flat and lift. Where the rate "
-    "does not depend on alpha, the lines of one kind are parallel.",
+    alt="Relative error on a logarithmic axis against iteration for three initialisation scales, Gaussian "
+    "measurements. For each there is one curve without a modified step, and one with either of two kinds, flat and "
+    "lift. Where the rate does not depend on alpha, the lines of one kind are parallel.",
     expected=(
         Expected(
             "stated",
@@ -181,7 +182,8 @@ COVERAGE = (
         "Imbalance of the start: ρ = 1/3 against ρ = 1",
         "reproduced",
         "That imbalance helps, in the population case; the threshold of three is ours. ρ = 0 and ρ = 0.1, and the "
-        "same at finite m, are not run; ρ = 0 would mislead in the population case, where its rate does not depend on α.",
+        "same at finite m, are not run; ρ = 0 would mislead in the population case, where its rate does not depend "
+        "on α.",
         ("T6.*",),
     ),
     Covered(
@@ -216,7 +218,9 @@ COVERAGE = (
         "reconstructed",
         "Panel (b); preset `small` has n = 20 in place of 50.",
     ),
-    Covered("E3", "Figure: rate against α", "reconstructed", "Panel (c); how α enters is the paper's, the figure ours."),
+    Covered(
+        "E3", "Figure: rate against α", "reconstructed", "Panel (c); how α enters is the paper's, the figure ours."
+    ),
     Covered(
         "E4",
         "Figure: symmetric and asymmetric from one start",
@@ -227,7 +231,9 @@ COVERAGE = (
     Covered("E6", "Iterations against condition number", "not attempted", "Needs the methods of T9."),
     Covered("E7", "ScaledGD against condition number", "not attempted", "Needs ScaledGD."),
     Covered("E8", "Rate against ρ", "not attempted", "Only ρ = 1/3 and 1 are run."),
-    Covered("E9", "Success against number of measurements", "not attempted", "No sweep over m at the edge of recovery."),
+    Covered(
+        "E9", "Success against number of measurements", "not attempted", "No sweep over m at the edge of recovery."
+    ),
     Covered("E10", "Noisy measurements", "not attempted", "All measurements here are exact."),
     Covered("E11", "Other measurements than Gaussian", "not attempted", "Those operators are not in the package yet."),
     Covered("E12", "Map of the rate over k and α", "not attempted", "Asymmetric runs have k = 5 only."),
@@ -254,8 +260,6 @@ paper = Paper(
     link="https://arxiv.org/abs/2310.01769",
     summary=SUMMARY,
     sources=SOURCES,
-    studies=(
-        Study("overparam_sensing", (SYMMETRIC, SYMMETRIC_SENSING, ASYMMETRIC, RATE, IMBALANCE, MODIFIED)),
-    ),
+    studies=(Study("overparam_sensing", (SYMMETRIC, SYMMETRIC_SENSING, ASYMMETRIC, RATE, IMBALANCE, MODIFIED)),),
     coverage=COVERAGE,
 )

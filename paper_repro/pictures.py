@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from types import NoneType
 from typing import Any
 
 _FORMATS: dict[str, dict[str, Any]] = {"svg": {"metadata": {"Date": None}}, "png": {"metadata": {"Software": None}}}
@@ -13,13 +14,14 @@ _FORMATS: dict[str, dict[str, Any]] = {"svg": {"metadata": {"Date": None}}, "png
 def crop(figure: Any, index: int | None) -> dict[str, bytes]:
     """Return one panel of a matplotlib figure, or the whole, as ``{"svg": ..., "png": ...}``.
 
-    Equal figures give equal bytes. The figure is as before afterwards.
+    Equal figures give equal bytes. The first call fixes the figure's layout: made twice, it would differ in the last
+    bits.
 
     Parameters
     ----------
     figure : matplotlib Figure
     index : int or None
-        Which of its axes.
+        Which of its axes; a colour bar goes with them.
 
     Raises
     ------
@@ -28,18 +30,25 @@ def crop(figure: Any, index: int | None) -> dict[str, bytes]:
     """
     if index is not None and not 0 <= index < len(figure.axes):
         raise IndexError(f"the figure has {len(figure.axes)} panels, none of index {index}")
-    figure.draw_without_rendering()  # the layout of all panels, which stays when the others are hidden
-    engine = figure.get_layout_engine()
-    figure.set_layout_engine("none")
+    from matplotlib.layout_engine import PlaceHolderLayoutEngine
+
+    if not isinstance(figure.get_layout_engine(), (PlaceHolderLayoutEngine, NoneType)):
+        figure.draw_without_rendering()  # lays out all panels: this stays when the others are hidden
+        figure.set_layout_engine("none")
     shown = [ax.get_visible() for ax in figure.axes]
     try:
         for i, ax in enumerate(figure.axes):
-            ax.set_visible(shown[i] and index in (None, i))
+            ax.set_visible(shown[i] and (index is None or _belongs(ax, figure.axes[index])))
         return {suffix: _save(figure, suffix, options) for suffix, options in _FORMATS.items()}
     finally:
         for ax, visible in zip(figure.axes, shown, strict=True):
             ax.set_visible(visible)
-        figure.set_layout_engine(engine)
+
+
+def _belongs(ax: Any, panel: Any) -> bool:
+    """Return True for the panel itself and its colour bar."""
+    bar = getattr(ax, "_colorbar", None)
+    return ax is panel or (bar is not None and bar.mappable.axes is panel)
 
 
 def _save(figure: Any, suffix: str, options: dict[str, Any]) -> bytes:

@@ -94,5 +94,3 @@ def plain(text: Any) -> str:
 def slug(*words: str) -> str:
     """Return an id for an anchor."""
     return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "-", word) for word in words)
-
-
