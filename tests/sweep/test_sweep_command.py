@@ -52,7 +52,7 @@ def test_the_claims_table_and_the_paths_are_printed(toy: Toy, capsys: pytest.Cap
     assert "[3, 5]" in row
     assert row.endswith("holds")
     (row,) = [line for line in lines if line.strip().startswith("A2")]
-    assert row.split() == ["A2", "one", "is", "two", "[2,", "inf]", "1", "[1,", "1]", "fails"]
+    assert row.split() == ["A2", "one", "is", "two", "[2,", "inf]", "1.0000", "[1.0000,", "1.0000]", "fails"]
     assert lines[-2:] == ["figure: results/toy/figure.png", "data: results/toy/data.parquet"]
     assert "20 cells in 5 blocks, 0 cells stored, 5 blocks to run in this process" in err
     assert "20/20 cells" in err
