@@ -204,3 +204,10 @@ def test_warnings():
         warnings.simplefilter("error")
         RandomFactors(3)(problem, Stream(0))
         GivenFactors(np.ones((3, 1)), np.full((3, 1), 2.0))
+
+
+def test_zero_factors_warn_of_the_saddle():
+    with pytest.warns(UserWarning, match="saddle"):
+        GivenFactors(np.zeros((3, 1)), np.zeros((3, 1)))
+    with pytest.warns(UserWarning, match="saddle"):
+        GivenFactors(np.zeros((3, 1)))
