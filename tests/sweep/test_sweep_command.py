@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def test_the_claims_table_and_the_paths_are_printed(toy: Toy, capsys: pytest.Cap
     assert "[3, 5]" in row
     assert row.endswith("holds")
     (row,) = [line for line in lines if line.strip().startswith("A2")]
-    assert row.split() == ["A2", "one", "is", "two", "[2,", "inf]", "1", "[1,", "1]", "fails"]
+    assert row.split() == ["A2", "one", "is", "two", "[2,", "inf]", "1.0000", "[1.0000,", "1.0000]", "fails"]
     assert lines[-2:] == ["figure: results/toy/figure.png", "data: results/toy/data.parquet"]
     assert "20 cells in 5 blocks, 0 cells stored, 5 blocks to run in this process" in err
     assert "20/20 cells" in err
@@ -149,19 +150,25 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
 def test_a_dry_run_changes_nothing(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--experiment", str(toy()), "--jobs", "1"]
     assert cli.main([*arguments, "--dry-run"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
         "toy small: 20 cells in 5 blocks, 0 cells stored",
-        "to run: 20 cells in 5 blocks on 1 process (cpu)",
-        "time and memory: unknown until a first run",
+        "to run: 20 cells in 5 blocks in this process (cpu)",
     ]
+    assert re.fullmatch(r"time: about \d\.\d s, as the pilot, a block of 4 cells, took 0\.\d s", lines[2])
     assert not Path("results").exists()
     cli.main([*arguments, "--set", "k=3"])
     capsys.readouterr()
     assert cli.main([*arguments, "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "toy small: 20 cells in 5 blocks, 10 cells stored"
-    assert lines[2].startswith("time: about")
-    assert lines[3].startswith("memory: about")
+    assert lines[3].startswith("memory: about ")
+    assert 20 < float(lines[3].split()[2]) < 2000
+    assert cli.main([*arguments, "--dry-run", "--set", "k=3"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "to run: 0 cells in 0 blocks in this process (cpu)",
+        "nothing to compute",
+    ]
 
 
 def test_list_names_experiments(toy: Toy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,8 +323,10 @@ def test_a_block_that_kills_its_worker_is_given_up_and_the_others_finish(
     frame = pd.read_parquet("results/toy/data.parquet")
     failed = frame[frame.y.isna()]
     assert len(frame) == 20
-    assert len(failed) == 4  # the block of that cell
-    assert set(failed.k) == {5}
+    assert failed[["k", "seed"]].values.tolist() == [[5, 2], [5, 2]]  # each of the two cells kills its worker
+    record = json.loads(Path("results/toy/run.json").read_text())
+    assert sum(block["cells"] for block in record["blocks"]) == 20
+    assert sum(block["failed"] for block in record["blocks"]) == 2
 
 
 def test_a_script_without_a_main_guard_may_use_processes(toy: Toy, tmp_path: Path) -> None:
