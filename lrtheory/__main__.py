@@ -46,6 +46,7 @@ def main() -> int:
     """Run the console command ``lrtheory`` and return its exit code."""
     import typer
 
+    from lrtheory.sweep import stores
     from lrtheory.sweep.cli import guarded, sweep
 
     app = typer.Typer(
@@ -56,6 +57,7 @@ def main() -> int:
     )
     app.command()(sweep)
     app.command()(info)
+    app.add_typer(stores.make_app(), name="store", help="What is in the folders of results.")
     return guarded(app, "lrtheory", sys.argv[1:] or ["--help"])
 
 

@@ -5,12 +5,13 @@ Only this file knows Dask; to the rest it is one more `concurrent.futures.Execut
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +19,7 @@ from . import timeout
 from .executors import Workers, start_worker
 from .experiment import UsageError
 
-CONNECT_SECONDS = 3.0
+CONNECT_SECONDS = 2.5
 SLOTS = 1000  # blocks handed over at a time: enough for a scheduler to see that more workers are wanted
 
 
@@ -127,8 +128,13 @@ class _Remote(_Dask):
         from distributed import Client
 
         try:
+            # a client that cannot connect is slow to give up and noisy; and this may run in a notebook's event loop
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(asyncio.run, _find_scheduler(dask)).result()
             self.client = Client(dask, timeout=CONNECT_SECONDS, set_as_default=False)
-        except (OSError, ValueError, RuntimeError, ImportError) as error:
+        except TimeoutError:
+            raise UsageError(f"no Dask scheduler answers at {dask} within {CONNECT_SECONDS:g} s") from None
+        except Exception as error:  # whatever answers there need not speak the protocol
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UsageError(f"no Dask scheduler answers at {dask} ({reason})") from None
 
@@ -156,6 +162,24 @@ class _Remote(_Dask):
                 self.client.close(timeout=1)
 
 
+async def _find_scheduler(address: str) -> None:
+    """Raise unless a Dask scheduler answers at the address within some seconds."""
+    from distributed.core import connect
+    from distributed.security import Security
+
+    async def ask() -> Any:
+        comm = await connect(address, timeout=CONNECT_SECONDS, **Security().get_connection_args("client"))
+        try:
+            await comm.write({"op": "identity", "reply": True})
+            return await comm.read()
+        finally:
+            comm.abort()
+
+    found = await asyncio.wait_for(ask(), CONNECT_SECONDS)
+    if not isinstance(found, dict) or found.get("type") != "Scheduler":
+        raise ValueError("something else does")
+
+
 class _Local(_Dask):
     """A scheduler in this process and workers that it starts, ends and replaces itself."""
 
@@ -171,7 +195,10 @@ class _Local(_Dask):
         # a block that loses its worker comes back at once: run_tasks decides what to do with it
         with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
             self.cluster = LocalCluster(
-                n_workers=0, processes=True, host="127.0.0.1", dashboard_address=None, silence_logs=logging.CRITICAL
+                n_workers=0,
+                host="127.0.0.1",
+                silence_logs=logging.CRITICAL,
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
             )
         try:
             self.client = Client(self.cluster, set_as_default=False)
@@ -214,8 +241,6 @@ class _Local(_Dask):
 
 def serve(address: str, threads: int) -> None:
     """Be a worker process of ``local:N`` until the scheduler closes."""
-    import asyncio
-
     start_worker(threads)
     from distributed import Worker
 

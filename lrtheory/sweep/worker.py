@@ -142,6 +142,7 @@ def _encode(task: Task, results: Sequence[tuple[str, Cell, dict[str, Any]]], fai
         "device_name": device_name(task.device),
         "code": {"lrtheory": source_digest(), "experiment": task.source.digest},
         "versions": versions(),
+        "axes": sorted({name for _, cell, _ in results for name in cell}),
         "cells": [[key, count] for (key, _, _), count in zip(results, rows, strict=True)],
         "failed": [failure.to_json() for failure in failures],
     }

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sweep_processes import SLOW, alive, pids, stored, wait_until
 
 import lrtheory.__main__
 from lrtheory.sweep import cli
@@ -211,38 +212,6 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     assert time.monotonic() - start < 3  # 0.2 s on an idle machine
     assert "--batch-timeout" in found.stdout
     assert found.stdout.splitlines()[-1] == "[]"
-
-
-SLOW = """
-def run(cells, device):
-    count(cells)
-    time.sleep(0.25)
-    for cell in cells:
-        yield cell, {"y": [cell["seed"] * cell["alpha"]]}
-"""
-
-
-def stored(tmp_path: Path) -> int:
-    return len(list(tmp_path.glob("results/toy/cells/*.parquet")))
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def pids(tmp_path: Path) -> set[int]:
-    file = tmp_path / "calls.txt"
-    return {int(line.split()[0]) for line in file.read_text().splitlines()} if file.exists() else set()
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
