@@ -23,6 +23,7 @@ def info() -> int:
         print(f"git: {revision['revision']}{' with changes' if revision['dirty'] else ''}")
     print(f"cpu: {provenance.cpu_model()}, {provenance.cores()} usable cores; 1 kernel thread a process by default")
     print(f"cuda: {_cuda()}")
+    print(f"dask: {provenance.package('distributed') or 'not installed: install the extra lrtheory[cluster]'}")
     print(f"experiments: {loading.folder() or 'none'}")
     print(f"numba cache: {os.environ.get('NUMBA_CACHE_DIR') or '__pycache__ beside each kernel file'}")
     return 0

@@ -168,7 +168,7 @@ async def _find_scheduler(address: str) -> None:
     from distributed.security import Security
 
     async def ask() -> Any:
-        comm = await connect(address, timeout=CONNECT_SECONDS, **Security().get_connection_args("client"))
+        comm = await connect(address, timeout=10 * CONNECT_SECONDS, **Security().get_connection_args("client"))
         try:
             await comm.write({"op": "identity", "reply": True})
             return await comm.read()

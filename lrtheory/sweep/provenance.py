@@ -52,11 +52,18 @@ def versions() -> dict[str, str]:
     """Return the versions of Python, lrtheory and the packages that touch the numbers."""
     found = {"python": platform.python_version(), "lrtheory": lrtheory.__version__}
     for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+        version = package(name)
+        if version:
+            found[name] = version
     return found
+
+
+def package(name: str) -> str:
+    """Return the version of a package, or an empty string if it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 @functools.cache

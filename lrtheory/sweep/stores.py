@@ -68,7 +68,7 @@ def show(name: Annotated[str, typer.Argument(help="The experiment.")], out: Out 
         shown = ", ".join(str(value) for value in values[:_VALUES])
         more = f", ... {values[-1]} ({len(values)} values)" if len(values) > _VALUES else ""
         print(f"{axis}: {shown}{more}")
-    for failure in list(store.failures.values())[:_VALUES]:
+    for failure in sorted(store.failures.values(), key=lambda failure: str(failure.cell))[:_VALUES]:
         cell = ", ".join(f"{axis}={value}" for axis, value in failure.cell.items())
         print(f"failed: {cell}: {failure.error}")
     if len(store.failures) > _VALUES:

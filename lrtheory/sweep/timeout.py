@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-GRACE = 2.0
+GRACE = 1.0
 """Seconds after the limit in which Python code can end by itself, before a worker process is ended."""
 
 expendable = False

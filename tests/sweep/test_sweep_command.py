@@ -242,23 +242,6 @@ def test_ctrl_c_exits_130_and_the_same_command_goes_on(
     assert pd.read_parquet("results/toy/data.parquet").y.notna().all()
 
 
-def test_no_worker_outlives_a_killed_driver(toy: Toy, calls: Calls, tmp_path: Path, start: Start) -> None:
-    path = str(toy(run=SLOW))
-    process = start("--experiment", path, "--jobs", "2")
-    try:
-        wait_until(lambda: stored(tmp_path) >= 1)
-    finally:
-        process.kill()
-    process.communicate(timeout=20)
-    workers = pids(tmp_path)
-    assert workers
-    assert process.pid not in workers
-    wait_until(lambda: not any(alive(pid) for pid in workers), 5)
-    before, ran = stored(tmp_path), len(calls())
-    assert cli.main(["--experiment", path, "--jobs", "1", "--quiet"]) == 0
-    assert len(calls()) - ran == 2 * (5 - before)
-
-
 def test_blocks_of_a_killed_worker_run_again(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = """
     def run(cells, device):

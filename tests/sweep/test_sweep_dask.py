@@ -246,7 +246,7 @@ def test_wrong_addresses(toy: Toy, start: Start, options: list[str], message: st
 def test_a_wrong_address_does_not_forget_what_is_stored(toy: Toy) -> None:
     execute(toy(), jobs=1)
     with pytest.raises(UsageError, match="no Dask scheduler"):
-        execute(toy(), dask="tcp://127.0.0.1:1", fresh=True)
+        execute(toy(), dask="foo://127.0.0.1:1", fresh=True)
     assert execute(toy(), plot_only=True).missing == 0
 
 

@@ -34,7 +34,7 @@ def execute(path: Path, **options: object) -> session.Report:
     return session.execute(experiment, source, session.Options(**options))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_a_killed_driver_loses_nothing_that_was_stored(
     toy: Toy, calls: Calls, tmp_path: Path, start: Start, jobs: str
 ) -> None:
@@ -68,8 +68,8 @@ def spin(n):
     for _ in range(n):
         state = (state * 48271) % 2147483647
     return state
+spin(1)
 def run(cells, device):
-    spin(1)
     count(cells)
     if cells[0]["seed"] == 1:
         spin(2 * 10**10)
@@ -127,7 +127,7 @@ def test_ctrl_c_in_ten_million_compiled_steps_of_solve(toy: Toy, calls: Calls, s
     assert "go on with: python -m lrtheory.sweep --experiment" in err
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_compiled_loop_that_takes_too_long_fails_alone(toy: Toy, tmp_path: Path, jobs: int) -> None:
     report = execute(toy(run=SPIN), jobs=jobs, batch_timeout=0.5, settings=["k=3", "seed=0:4"])
     assert {failure.cell["seed"] for failure in report.failures} == {1}
