@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,6 +108,46 @@ def test_workers_never_need_the_experiments_file(toy: Toy, cluster: str) -> None
     report = session.execute(experiment, source, session.Options(dask=cluster))
     assert not report.failures
     assert len(report.frame) == 9
+
+
+def test_what_the_file_caches_is_made_once_in_a_process(toy: Toy) -> None:
+    body = """
+    from functools import lru_cache
+    @lru_cache(maxsize=1)
+    def problem(n):
+        return np.ones((n, n))
+    def run(cells, device):
+        for cell in cells:
+            problem(10)
+            yield cell, {"pid": [os.getpid()], "made": [problem.cache_info().misses]}
+    """
+    frame = execute(toy(run=body), dask="local:1").frame
+    assert set(frame.pid) != {os.getpid()}
+    assert frame.pid.nunique() == 1
+    assert set(frame.made) == {1}
+
+
+def test_the_example_for_slurm_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's script, with a cluster of this machine in the place of Slurm's and fewer cells."""
+    text = (Path(__file__).parents[2] / "docs/sweeps.md").read_text()
+    (script,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "SLURMCluster" in block]
+    fake = """
+        from distributed import LocalCluster
+        def SLURMCluster(queue, cores, processes, memory, walltime, worker_extra_args, job_script_prologue):
+            kwargs = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+            cluster = LocalCluster(n_workers=0, threads_per_worker=cores, scheduler_kwargs=kwargs)
+            cluster.adapt = lambda minimum, maximum: cluster.scale(2)
+            return cluster
+    """
+    (tmp_path / "dask_jobqueue.py").write_text(textwrap.dedent(fake))
+    small = '"small", set=["seed=0:2", "m=600", "max_steps=50"], '
+    (tmp_path / "script.py").write_text(script.replace('"paper", ', small))
+    done = subprocess.run(
+        [sys.executable, "script.py"], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
+    assert "blocks to run on Dask at tcp://" in done.stderr
+    assert Path("results/overparam_sensing/data.parquet").exists()
 
 
 def test_a_client_can_be_given_and_stays_open(toy: Toy, cluster: str) -> None:
