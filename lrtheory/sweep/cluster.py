@@ -10,6 +10,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -119,7 +120,7 @@ class _Remote(_Dask):
 
     def __init__(self, dask: Any, threads: int) -> None:
         self.threads = threads
-        self.idle = 0
+        self.idle, self.looked = 0, 0.0
         self.own = isinstance(dask, str)
         self.address = address(dask)
         if not self.own:
@@ -140,9 +141,16 @@ class _Remote(_Dask):
 
     def mend(self) -> None:
         """Say so when there is nobody to run anything."""
-        if self.client.status == "closed":
+        if time.monotonic() - self.looked < 1:
+            return
+        self.looked = time.monotonic()
+        try:
+            there = self.client.scheduler_info().get("workers")
+        except Exception:  # it has many ways to say so
+            there = None
+        if self.client.status != "running":
             raise ConnectionError(f"lost the Dask scheduler at {self.address}")
-        self.idle = 0 if self.client.scheduler_info().get("workers") else self.idle + 1
+        self.idle = 0 if there else self.idle + 1
         if self.idle == 10:
             print(f"waiting for workers to join {self.address}", file=sys.stderr, flush=True)
 

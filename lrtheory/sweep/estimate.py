@@ -32,10 +32,10 @@ def estimate(experiment: Experiment, source: Source, options: session.Options) -
     lines = [
         f"{experiment.name} {options.preset}: {len(plan.cells)} cells in {len(plan.blocks)} blocks, "
         f"{len(store.entries)} cells stored",
-        f"to run: {cells} cells in {len(todo)} blocks {session.where(options, jobs)} ({options.device})",
+        f"to run: {cells} cells in {len(todo)} blocks {session.where(source, options, jobs)} ({options.device})",
     ]
     if todo:
-        lines += _cost(experiment, source, options, todo, max(jobs, 1))
+        lines += _cost(experiment, source, options, todo, jobs)
     else:
         lines.append("nothing to compute")
     return lines + store.corrupt
@@ -54,12 +54,14 @@ def _cost(experiment: Experiment, source: Source, options: session.Options, todo
     finally:
         workers.kill(executor)
     a_cell = steady.seconds / task.block.size
+    divided = "" if jobs else "; the more workers there are, the less"
+    jobs = max(jobs, 1)
     rounds = -(-len(todo) // jobs)  # blocks of the busiest process
     share = sum(block.size for block in todo) * rounds / len(todo)
     seconds = max(first.seconds - steady.seconds, 0) + a_cell * share
     lines = [
         f"time: about {duration(seconds)}, as the pilot, a block of {task.block.size} cells, took "
-        f"{duration(steady.seconds)}",
+        f"{duration(steady.seconds)}{divided}",
         f"memory: about {first.peak_megabytes * jobs:.0f} MB, {first.peak_megabytes:.0f} MB a process",
     ]
     if first.failures:

@@ -158,7 +158,7 @@ def execute(experiment: Experiment, source: Source, options: Options) -> Report:
     if not options.quiet:
         print(
             f"{experiment.name} {options.preset}: {len(plan.cells)} cells in {len(plan.blocks)} blocks, "
-            f"{len(store.entries)} cells stored, {len(todo)} blocks to run {where(options, jobs)} ({options.device})",
+            f"{len(store.entries)} cells stored, {len(todo)} blocks to run {where(source, options, jobs)} ({options.device})",
             file=sys.stderr,
             flush=True,
         )
@@ -255,11 +255,18 @@ def chosen_jobs(experiment: Experiment, source: Source, options: Options, blocks
     return max(1, min(wanted, blocks))
 
 
-def where(options: Options, jobs: int) -> str:
+def where(source: Source, options: Options, jobs: int) -> str:
     """Return in words where `chosen_jobs` makes blocks run."""
     if options.dask is not None:
         return f"on {jobs} Dask processes" if jobs else f"on Dask at {cluster.address(options.dask)}"
-    return "in this process" if jobs == 1 else f"on {jobs} processes"
+    if jobs == 1 and not _needs_process(source, options):
+        return "in this process"
+    return f"on {jobs} processes" if jobs > 1 else "on 1 process"
+
+
+def _needs_process(source: Source, options: Options) -> bool:
+    """Only a process of its own can be ended in the middle of a compiled loop."""
+    return options.batch_timeout is not None and bool(source.path)
 
 
 def make_tasks(
@@ -298,8 +305,7 @@ def chosen_workers(source: Source, options: Options, jobs: int) -> Workers:
     """
     if options.dask is not None:
         return cluster.dask_workers(options.dask, options.threads)
-    # only a process of its own can be ended in the middle of a compiled loop
-    if jobs > 1 or (options.batch_timeout is not None and source.path):
+    if jobs > 1 or _needs_process(source, options):
         return executors.process_pool(jobs, options.threads)
     return executors.in_process()
 

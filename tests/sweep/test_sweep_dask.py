@@ -127,8 +127,8 @@ def test_what_the_file_caches_is_made_once_in_a_process(toy: Toy) -> None:
     assert set(frame.made) == {1}
 
 
-def test_the_example_for_slurm_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page's script, with a cluster of this machine in the place of Slurm's and fewer cells."""
+def test_the_example_for_slurm_runs(toy: Toy, tmp_path: Path) -> None:
+    """The page's script, with a cluster of this machine in the place of Slurm's and another experiment."""
     text = (Path(__file__).parents[2] / "docs/sweeps.md").read_text()
     (script,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "SLURMCluster" in block]
     fake = """
@@ -140,14 +140,14 @@ def test_the_example_for_slurm_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             return cluster
     """
     (tmp_path / "dask_jobqueue.py").write_text(textwrap.dedent(fake))
-    small = '"small", set=["seed=0:2", "m=600", "max_steps=50"], '
-    (tmp_path / "script.py").write_text(script.replace('"paper", ', small))
+    assert script.count('"overparam_sensing"') == 1
+    (tmp_path / "script.py").write_text(script.replace('"overparam_sensing"', repr(str(toy()))))
     done = subprocess.run(
         [sys.executable, "script.py"], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
     )
     assert done.returncode == 0, done.stderr
-    assert "blocks to run on Dask at tcp://" in done.stderr
-    assert Path("results/overparam_sensing/data.parquet").exists()
+    assert "toy paper: 2 cells in 1 blocks, 0 cells stored, 1 blocks to run on Dask at tcp://" in done.stderr
+    assert done.stdout.splitlines()[1].split() == ["3", "6"]
 
 
 def test_a_client_can_be_given_and_stays_open(toy: Toy, cluster: str) -> None:
