@@ -48,10 +48,13 @@ def symmetric_sensing(n, k, m, steps, seeds, init_seeds=1, form="gram", storage=
 
 def asymmetric_sensing(n, m, steps, form="gram", storage="float64"):
     """Gaussian measurements, asymmetric factorisation: T5 (rate against alpha) and T7 (the modified step)."""
-    numbers = dict(n=n, r=R, k=5, m=m, rho=1 / 3, step_size=0.2, max_steps=steps, init_seed=0)
+    numbers = dict(n=n, r=R, k=5, m=m, rho=1 / 3, step_size=0.2, init_seed=0)
     names = dict(model="asymmetric", operator="gaussian", form=form, storage=storage)
-    return grid(algorithm="gd", alpha=[0.1, 0.2, 0.4, 0.8], seed=range(10), **numbers, **names) + grid(
-        algorithm=["gd", "flat", "lift"], alpha=[0.05, 0.2, 0.5], seed=range(5), **numbers, **names
+    shared = numbers | names
+    return (
+        grid(algorithm="gd", alpha=[0.1, 0.2, 0.4, 0.8], max_steps=steps, seed=range(10), **shared)
+        + grid(algorithm="gd", alpha=[0.05, 0.5], max_steps=steps, seed=range(5), **shared)
+        + grid(algorithm=["flat", "lift"], alpha=[0.05, 0.2, 0.5], max_steps=3000, seed=range(5), **shared)
     )
 
 

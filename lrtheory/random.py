@@ -65,6 +65,8 @@ class Stream:
                 keys = to_numpy(part)
                 if keys.dtype.kind not in "iu":
                     raise TypeError(f"stream keys must be integers, got an array of {keys.dtype}")
+                if keys.size and int(keys.max()) > np.iinfo(np.int64).max:
+                    raise ValueError(f"stream keys in an array must be below 2**63, got {keys.max()}")
                 parts.append(int(keys) if keys.ndim == 0 else keys.astype(np.int64))
             else:
                 _token(part)

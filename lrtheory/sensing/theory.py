@@ -14,8 +14,8 @@ from lrtheory.backend import to_numpy
 
 
 def redundant_directions(n: int, r: int, k: int) -> int:
-    """Return how many redundant directions the symmetric factorisation has: ``min(k, n) - r``."""
-    return min(k, n) - r
+    """Return how many redundant directions the symmetric factorisation has: ``min(k, n) - r``, at least 0."""
+    return max(min(k, n) - r, 0)
 
 
 def symmetric_error_squared(t: Any, step_size: Any, redundant: int) -> Any:
