@@ -158,7 +158,8 @@ def execute(experiment: Experiment, source: Source, options: Options) -> Report:
     if not options.quiet:
         print(
             f"{experiment.name} {options.preset}: {len(plan.cells)} cells in {len(plan.blocks)} blocks, "
-            f"{len(store.entries)} cells stored, {len(todo)} blocks to run {where(source, options, jobs)} ({options.device})",
+            f"{len(store.entries)} cells stored, {len(todo)} blocks to run "
+            f"{where(source, options, jobs)} ({options.device})",
             file=sys.stderr,
             flush=True,
         )

@@ -232,7 +232,7 @@ def test_a_cell_that_kills_every_dask_worker_is_named(toy: Toy, capsys: pytest.C
 
 def test_a_killed_local_worker_without_work_is_replaced(toy: Toy, start: Start, tmp_path: Path) -> None:
     """Both workers die from outside, whatever they do at that moment."""
-    process = start("--experiment", str(toy(run=SLOW)), "--dask", "local:2")
+    process = start("--experiment", str(toy(run=SLOW)), "--dask", "local:2", "--set", "k=3")
     try:
         wait_until(lambda: stored(tmp_path) >= 1 and len(pids(tmp_path)) == 2)
         for pid in pids(tmp_path):
