@@ -7,11 +7,14 @@ independent of alpha. Instances are drawn from (seed); the start from (seed, ini
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
 from lrtheory import plotting
 from lrtheory.backend import to_numpy
+from lrtheory.falsify import Floats, Ints, Search
 from lrtheory.first_order import GradientDescent
 from lrtheory.low_rank import GivenFactors, RandomFactors, RebalancedGradientDescent
 from lrtheory.random import Stream
@@ -436,6 +439,64 @@ def panel_modified(ax, frame):
     plotting.decorate(ax, "iteration $t$", ERROR, yscale="log", ylim=(SMALLEST, 3), legend="lower left")
 
 
+# -- searches for counterexamples -------------------------------------------------------------------------------------
+
+# T1 needs redundant singular values near alpha at the start: many more rows than redundant columns. The smallest of an
+# (n - r, k - r) start is about alpha (sqrt(n - r) - sqrt(k - r)) / sqrt(n), and 0 where k > n.
+T1_DOMAIN = {
+    "r": Ints(1, 5),
+    "redundant": Ints(1, 4),
+    "n": Ints(30, 100),
+    "step_size": Floats(0.05, 0.25, scale="log", simplest=0.1),
+    "alpha": Floats(0.3, 1.0, scale="log", simplest=0.5),
+    "seed": Ints(0, 9999),
+}
+T2_DOMAIN = {name: bound for name, bound in T1_DOMAIN.items() if name != "redundant"}
+
+
+def symmetric_cell(point, max_steps):
+    point = {"redundant": 0, **point}
+    k = point["r"] + point.pop("redundant")
+    names = dict(model="symmetric", operator="identity", algorithm="gd")
+    return [{**names, **point, "k": k, "init_seed": 0, "max_steps": math.ceil(max_steps)}]
+
+
+def t1_cells(point):
+    """Long enough for 1/t^2: what remains of the start is about alpha^2 / (300 s^2), s a redundant singular value."""
+    return symmetric_cell(point, 300 / (point["step_size"] * point["alpha"] ** 2))
+
+
+def t2_cells(point):
+    """The slowest part of the error, 1 - eta a step, reaches rounding."""
+    return symmetric_cell(point, 60 / point["step_size"])
+
+
+def within(tolerance, name, target):
+    """The margin of "what the summary calls `name` is `target` up to `tolerance`"."""
+    return lambda frame: tolerance - abs(summary(frame)[name].iloc[0] - target)
+
+
+def t2_margin(frame):
+    cell = summary(frame).iloc[0]
+    return 0.001 - abs(cell["rate"] / -theory.exact_rank_log_factor(cell["step_size"], 1.0) - 1)
+
+
+falsify = {
+    "T1.slope": Search(
+        T1_DOMAIN, t1_cells, within(0.03, "slope", -2), "population, k > r: slope of log err^2 against log t is -2"
+    ),
+    "T1.constant": Search(
+        T1_DOMAIN,
+        t1_cells,
+        within(0.02, "constant", 1),
+        "population, k > r: err^2 4 eta^2 t^2 / (k - r) is 1 at t = 300 / (eta alpha^2)",
+    ),
+    "T2.rate": Search(
+        T2_DOMAIN, t2_cells, t2_margin, "population, k = r: ratio of the rate of err^2 to -2 log(1 - eta sigma_r) is 1"
+    ),
+}
+
+
 experiment = Experiment(
     name="overparam_sensing",
     version=1,
@@ -446,6 +507,7 @@ experiment = Experiment(
     run=run,
     figure=figure,
     claims=claims,
+    falsify=falsify,
     block=20,
     prepare=prepare,
     batch=20,

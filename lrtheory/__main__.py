@@ -46,6 +46,7 @@ def main() -> int:
     """Run the console command ``lrtheory`` and return its exit code."""
     import typer
 
+    from lrtheory.falsify.cli import falsify
     from lrtheory.sweep.cli import guarded, sweep
 
     app = typer.Typer(
@@ -55,6 +56,7 @@ def main() -> int:
         help="A laboratory for the theory of low-rank learning.",
     )
     app.command()(sweep)
+    app.command()(falsify)
     app.command()(info)
     return guarded(app, "lrtheory", sys.argv[1:] or ["--help"])
 
