@@ -138,8 +138,8 @@ class Floats:
     scale : "linear" or "log"
         How points are spread.
     simplest : float, optional
-        The value that shrinking tries first; then numbers with few decimals, the closer to it the simpler. Default
-        `low`.
+        The value that shrinking tries first; then numbers with few decimals (few significant digits on a log scale),
+        of these the closest to it. Default `low`.
     """
 
     low: float
@@ -194,32 +194,62 @@ class Floats:
     def simplify(self, value: float, holds: Holds) -> float:
         if value == self.simplest or holds(self.simplest):
             return self.simplest
-        exact = Decimal(repr(value))
-        most = -int(exact.normalize().as_tuple().exponent)
-        least = min(-max(abs(Decimal(repr(end))).adjusted() for end in (self.low, self.high)), most)
-        for decimals in range(least, most + 1):
-            unit = Decimal(1).scaleb(-decimals)
-            below, above = (int((exact / unit).to_integral_value(way)) for way in (ROUND_FLOOR, ROUND_CEILING))
-            towards = (above, below) if value < self.simplest else (below, above)
-            for count in dict.fromkeys(towards):
-                number = _times(count, unit)
-                if not self.low <= number <= self.high or (number != value and not holds(number)):
-                    continue
-                way = ROUND_FLOOR if number < self.simplest else ROUND_CEILING
-                target = int((Decimal(repr(self.simplest)) / unit).to_integral_value(way))
-                return _times(nearest_holding(count, target, _scaled(holds, unit)), unit)
+        for grid in _grids(value, self):
+            below, above = grid.index(value, ROUND_FLOOR), grid.index(value, ROUND_CEILING)
+            for index in dict.fromkeys((above, below) if value < self.simplest else (below, above)):
+                number = grid.number(index)
+                if self.low <= number <= self.high and (number == value or holds(number)):
+                    end = grid.index(self.simplest, ROUND_FLOOR if number < self.simplest else ROUND_CEILING)
+                    return grid.number(nearest_holding(index, end, _on(grid, holds)))
         return value
 
     def __str__(self) -> str:
         return f"[{self.low:g}, {self.high:g}]" + (" (log)" if self.scale == "log" else "")
 
 
-def _times(count: int, unit: Decimal) -> float:
-    return float(count * unit)
+@dataclass(frozen=True)
+class _Decimals:
+    """The numbers with so many decimals."""
+
+    decimals: int
+
+    def index(self, value: float, rounding: str) -> int:
+        return int(Decimal(repr(value)).scaleb(self.decimals).to_integral_value(rounding))
+
+    def number(self, index: int) -> float:
+        return float(Decimal(index).scaleb(-self.decimals))
 
 
-def _scaled(holds: Holds, unit: Decimal) -> Holds:
-    return lambda count: holds(_times(count, unit))
+@dataclass(frozen=True)
+class _Significant:
+    """The positive numbers with so many significant digits."""
+
+    digits: int
+
+    def index(self, value: float, rounding: str) -> int:
+        exact = Decimal(repr(value))
+        exponent = exact.adjusted()
+        first = 10 ** (self.digits - 1)
+        return 9 * first * exponent + int(exact.scaleb(self.digits - 1 - exponent).to_integral_value(rounding)) - first
+
+    def number(self, index: int) -> float:
+        first = 10 ** (self.digits - 1)
+        exponent, rest = divmod(index, 9 * first)
+        return float(Decimal(first + rest).scaleb(exponent - self.digits + 1))
+
+
+def _grids(value: float, bound: Floats) -> list[_Decimals] | list[_Significant]:
+    """Return the grids of ever longer numbers, up to the one that `value` is on."""
+    exact = Decimal(repr(value)).normalize()
+    if bound.scale == "log":
+        return [_Significant(digits) for digits in range(1, len(exact.as_tuple().digits) + 1)]
+    most = -int(exact.as_tuple().exponent)
+    least = -max(abs(Decimal(repr(end))).adjusted() for end in (bound.low, bound.high))
+    return [_Decimals(decimals) for decimals in range(min(least, most), most + 1)]
+
+
+def _on(grid: _Decimals | _Significant, holds: Holds) -> Holds:
+    return lambda index: holds(grid.number(index))
 
 
 @dataclass(frozen=True)

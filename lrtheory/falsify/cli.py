@@ -71,12 +71,13 @@ def falsify(
         except ValueError as error:
             raise UsageError(str(error)) from None
     claims = _chosen(loaded, claim)
-    if point is not None:
-        if len(claims) > 1:
-            raise UsageError(f"--point needs one claim: --claim {' or '.join(claims)}")
-        return _judge(loaded, claims[0], point, device, strict)
-    call = _Call(loaded, source, target, budget, evaluations, seed, device, out, quiet)
-    findings = [call.search(one) for one in claims]
+    if point is not None and len(claims) > 1:
+        raise UsageError(f"--point needs one claim: --claim {' or '.join(claims)}")
+    with executors.limited_threads(threads):
+        if point is not None:
+            return _judge(loaded, claims[0], point, device, strict)
+        call = _Call(loaded, source, target, budget, evaluations, seed, device, out, quiet)
+        findings = [call.search(one) for one in claims]
     if any(not finding.counts["judged"] for finding in findings):
         return FAILED
     return CLAIM_FAILED if strict and any(finding.point is not None for finding in findings) else OK
@@ -153,8 +154,7 @@ class _Call:
         from . import outputs, session
 
         folder = outputs.folder(self.out, self.experiment)
-        if folder.parent.exists() and not folder.parent.is_dir():
-            raise UsageError(f"--out: {folder.parent} is no folder")
+        folder.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before the search
         with _Progress(claim, self.settings["budget"], self.quiet) as progress:
             try:
                 finding = session.find_counterexample(self.experiment, claim, watch=progress.show, **self.settings)
@@ -184,7 +184,7 @@ class _Call:
         for line in lines:
             print(f"  {line}")
         print(f"  stored: {stored[0]}")
-        others = [path for path in before if path != stored[0]]
+        others = [path for path in before if path not in stored]
         if others:
             print(f"  earlier searches found: {', '.join(map(str, others))}")
         sys.stdout.flush()
@@ -197,10 +197,9 @@ def _without_subcommand(words: list[str]) -> list[str]:
 def _found(record: dict[str, Any], finding: Finding) -> list[str]:
     found = record["counterexample"]
     if finding.minimal:
-        how = f"shrunk with {_count(finding.shrinking)} more to a minimal one"
+        how = f"shrunk with {finding.shrinking} more to a minimal one"
     else:
-        how = f"not shrunk to the end: the {'evaluations' if record['evaluations'] else 'budget'} ran out"
-        how = "not shrunk to the end: interrupted" if finding.stopped == "interrupted" else how
+        how = f"not shrunk to the end ({_ENDS[finding.cut]})"
     lines = [
         f"COUNTEREXAMPLE after {_count(finding.searched)}, {how} ({finding.seconds:.1f} s)",
         f"point: {json.dumps(found['point'])}, margin {finding.margin:.4g}",
@@ -211,14 +210,7 @@ def _found(record: dict[str, Any], finding: Finding) -> list[str]:
 
 def _none_found(finding: Finding) -> list[str]:
     counts = finding.counts
-    why = {
-        "budget": "the budget is spent",
-        "evaluations": "as many as asked for",
-        "exhausted": "every point of the domain",
-        "failing": "given up, since none gives a verdict",
-        "interrupted": "interrupted",
-    }[finding.stopped]
-    lines = [f"none found: {_count(finding.searched)} in {finding.seconds:.1f} s ({why})"]
+    lines = [f"none found: {_count(finding.searched)} in {finding.seconds:.1f} s ({_ENDS[finding.stopped]})"]
     rest = [f"{counts[kind]} {text}" for kind, text in _KINDS.items() if counts[kind]]
     if rest:
         lines.append(f"of these {', '.join(rest)}")
@@ -234,6 +226,13 @@ def _none_found(finding: Finding) -> list[str]:
     return lines
 
 
+_ENDS = {
+    "budget": "the budget is spent",
+    "evaluations": "as many points as asked for",
+    "exhausted": "every point of the domain",
+    "failing": "given up, since none gives a verdict",
+    "interrupted": "interrupted",
+}
 _KINDS = {"no verdict": "gave no verdict", "outside": "lay outside the domain", "failed": "raised an error"}
 
 

@@ -95,6 +95,7 @@ def record(
             "point": finding.point,
             "margin": _number(finding.margin),
             "minimal": finding.minimal,
+            "cut": finding.cut or None,
             "first": finding.first,
             "cells": list(finding.cells),
             "command": point_command(target, finding.claim, finding.point, device),
@@ -152,7 +153,6 @@ def write(folder: Path, record: dict[str, Any]) -> list[Path]:
     if record["counterexample"]:
         key = hashlib.sha256(point_key(record["counterexample"]["point"]).encode()).hexdigest()[:8]
         paths.insert(0, folder / f"{name}-{key}.json")
-    folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         write_atomically(path, text)
     return paths

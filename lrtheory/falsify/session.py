@@ -42,8 +42,9 @@ class Finding:
         Its cells.
     first : dict or None
         The counterexample before shrinking.
-    minimal : bool
-        Shrinking came to its end: no coordinate alone can be made simpler.
+    cut : str
+        What ended shrinking early: ``"budget"``, ``"evaluations"`` or ``"interrupted"``; "" if the counterexample is
+        minimal.
     searched, shrinking : int
         Points that were judged (run, or refused) before and after a counterexample was found.
     counts : Counter
@@ -66,7 +67,7 @@ class Finding:
     margin: float = math.nan
     cells: tuple[Cell, ...] = ()
     first: Point | None = None
-    minimal: bool = False
+    cut: str = ""
     searched: int = 0
     shrinking: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -75,6 +76,11 @@ class Finding:
     stopped: str = ""
     error: str = ""
     seconds: float = 0.0
+
+    @property
+    def minimal(self) -> bool:
+        """True for a counterexample of which no coordinate alone can be made simpler."""
+        return self.point is not None and not self.cut
 
     @property
     def largest_share(self) -> float:
@@ -160,12 +166,10 @@ class _Session:
                 self.look()
                 if finding.point is not None:
                     shrink(self.search.bounds, finding.point, self.violates)
-                    finding.minimal = True
         except _Over as over:
-            if finding.point is None:
-                finding.stopped = str(over)
+            self.cut(str(over))
         except KeyboardInterrupt as interrupt:
-            finding.stopped = "interrupted"
+            self.cut("interrupted")
             interrupt.finding = finding  # type: ignore[attr-defined]
             raise
         finally:
@@ -206,6 +210,12 @@ class _Session:
                 self.keep(point, verdict)
             self.tell()
         return self.known[key]
+
+    def cut(self, why: str) -> None:
+        if self.finding.point is None:
+            self.finding.stopped = why
+        else:
+            self.finding.cut = why
 
     def keep(self, point: Point, verdict: Verdict) -> None:
         self.finding.point, self.finding.margin, self.finding.cells = point, verdict.margin, verdict.cells

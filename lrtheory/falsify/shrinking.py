@@ -10,9 +10,9 @@ from .bounds import Bound, Holds, Point
 def shrink(bounds: Mapping[str, Bound], point: Point, violates: Callable[[Point], bool]) -> Point:
     """Return a minimal counterexample: no coordinate alone can be made simpler by one move.
 
-    The moves of a coordinate are: to its simplest value; for whole numbers one step towards that (and the distances
-    1, 2, 4, ... from it); for choices to any earlier one; for floats to the two neighbours with fewer decimals, and
-    with as many decimals one unit of the last towards the simplest value.
+    The moves of a coordinate are: to its simplest value; for whole numbers one step towards that (and to the distances
+    1, 2, 4, ... from it); for choices to any earlier one; for floats to the two neighbours with any smaller number of
+    decimals (of significant digits on a log scale), and one unit of the last digit towards the simplest value.
 
     Parameters
     ----------
