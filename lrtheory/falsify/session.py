@@ -131,8 +131,8 @@ def find_counterexample(
         With the finding so far in its ``finding`` attribute.
     """
     search = declared(experiment, claim)
-    if not budget > 0:
-        raise UsageError(f"--budget must be positive, got {budget:g}")
+    if not 0 < budget < math.inf:
+        raise UsageError(f"--budget must be positive and finite, got {budget:g}")
     if evaluations is not None and evaluations < 1:
         raise UsageError(f"--evaluations must be at least 1, got {evaluations}")
     return _Session(experiment, search, claim, budget, evaluations, seed, device, watch).run()

@@ -199,8 +199,9 @@ def test_wrong_usage():
     experiment = toy(lambda row: 1.0)
     with pytest.raises(UsageError, match=r"declares no search for 'D'.*there are: C"):
         find_counterexample(experiment, "D")
-    with pytest.raises(UsageError, match="budget must be positive"):
-        find_counterexample(experiment, "C", budget=0)
+    for budget in (0, -1, math.inf, math.nan):
+        with pytest.raises(UsageError, match="budget must be positive"):
+            find_counterexample(experiment, "C", budget=budget)
     with pytest.raises(UsageError, match="evaluations must be at least 1"):
         find_counterexample(experiment, "C", evaluations=0)
 
