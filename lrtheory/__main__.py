@@ -47,6 +47,7 @@ def main() -> int:
     """Run the console command ``lrtheory`` and return its exit code."""
     import typer
 
+    from lrtheory.falsify.cli import falsify
     from lrtheory.sweep import stores
     from lrtheory.sweep.cli import guarded, sweep
 
@@ -57,6 +58,7 @@ def main() -> int:
         help="A laboratory for the theory of low-rank learning.",
     )
     app.command()(sweep)
+    app.command()(falsify)
     app.command()(info)
     app.add_typer(stores.make_app(), name="store", help="What is in the folders of results.")
     return guarded(app, "lrtheory", sys.argv[1:] or ["--help"])

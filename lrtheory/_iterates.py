@@ -69,12 +69,14 @@ def finite(x: Any, batch_ndim: int) -> Array:
 
 
 def fields_of(algorithm: Any) -> dict[str, Any]:
+    """Return an algorithm's hyper-parameters by name."""
     if dataclasses.is_dataclass(algorithm):
         return {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
     return dict(vars(algorithm))
 
 
 def hyperparameter_shape(algorithm: Any) -> tuple[int, ...]:
+    """Return the batch shape of an algorithm: the broadcast shape of its array hyper-parameters."""
     shapes = []
     for value in fields_of(algorithm).values():
         if is_array(value):
@@ -87,11 +89,13 @@ def hyperparameter_shape(algorithm: Any) -> tuple[int, ...]:
 def broadcast_hyperparameters(algorithm: Any, batch: tuple[int, ...]) -> Any:
     """Return the algorithm with its arrays in the full batch shape, so that `per_element` finds each element's own."""
     changed: dict[str, Any] = {}
-    for name, value in fields_of(algorithm).items() if dataclasses.is_dataclass(algorithm) else ():
+    for name, value in fields_of(algorithm).items():
         if is_array(value) and value.ndim and tuple(value.shape) != batch:
             changed[name] = namespace(value).broadcast_to(value, batch)
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
             changed[name] = broadcast_hyperparameters(value, batch)
+    if changed and not dataclasses.is_dataclass(algorithm):
+        raise TypeError(f"{type(algorithm).__name__} has array hyper-parameters and so must be a (frozen) dataclass")
     return dataclasses.replace(algorithm, **changed) if changed else algorithm
 
 

@@ -118,4 +118,8 @@ class Stream:
 
 def as_stream(stream: Any) -> Stream:
     """Return a Stream from an int, an integer array of batch shape (one key for each element) or a Stream."""
-    return stream if isinstance(stream, Stream) else Stream(stream)
+    if isinstance(stream, Stream):
+        return stream
+    if isinstance(stream, bool) or not (isinstance(stream, (int, np.integer)) or is_array(stream)):
+        raise TypeError(f"stream must be an int, an integer array or a Stream, got {stream!r}")
+    return Stream(stream)

@@ -138,8 +138,11 @@ def solve(
     for name, value in [*dict(watch or {}).items(), *((s.metric, s.threshold) for s in stops)]:
         if not isinstance(value, (int, float, np.number)) or np.isnan(value):
             raise ValueError(f"watch and stop take numbers as thresholds, got {value!r} for {name!r}")
-    if checkpoint is not None and (isinstance(checkpoint, (str, os.PathLike)) or len(checkpoint) != 2):
-        raise ValueError(f"checkpoint must be (path, seconds), got {checkpoint!r}")
+    if checkpoint is not None:
+        if isinstance(checkpoint, (str, os.PathLike)) or len(checkpoint) != 2 or not checkpoint[1] >= 0:
+            raise ValueError(f"checkpoint must be (path, seconds >= 0), got {checkpoint!r}")
+        if not Path(checkpoint[0]).absolute().parent.is_dir():
+            raise ValueError(f"checkpoint: there is no folder {Path(checkpoint[0]).absolute().parent}")
     if not callable(start):
         raise TypeError(f"start must be callable as start(problem, stream), got {type(start).__name__}")
     stream = as_stream(stream)
@@ -148,7 +151,11 @@ def solve(
     if not bool(to_numpy(finite(x, len(own))).all()):
         raise ValueError(f"start must give finite numbers, got NaN or infinity from {start!r}")
     shapes = own, getattr(problem, "batch_shape", ()), hyperparameter_shape(algorithm), stream.batch_shape
-    batch = np.broadcast_shapes(*shapes)
+    try:
+        batch = np.broadcast_shapes(*shapes)
+    except ValueError:
+        named = ", ".join(f"{n} {s}" for n, s in zip(("start", "problem", "algorithm", "stream"), shapes, strict=True))
+        raise ValueError(f"batch shapes do not broadcast: {named}") from None
     x = broadcast(problem, x, batch)
     algorithm = broadcast_hyperparameters(algorithm, batch)
     records = record_grid(record, int(max_steps))
@@ -246,8 +253,8 @@ class _Run:
         return self.status == RUNNING
 
     def drive(self, time_limit: float | None, callback: Any) -> None:
-        began = time.monotonic()
         self.advance(self.state, 0, self.active)  # compiles, before the clock starts
+        began = time.monotonic()
         seconds_per_step = None
         while self.position < len(self.points):
             point = self.points[self.position]
@@ -280,8 +287,10 @@ class _Run:
                 self.loop = "compiled"
                 return new
         mask = like(active, state.t, dtype=namespace(state.t).bool)
-        for _ in range(n):
+        for i in range(n):
             new = self.algorithm.step(self.problem, state)
+            if i == 0 and not np.array_equal(to_numpy(new.t), to_numpy(state.t) + 1):
+                raise ValueError(f"{type(self.algorithm).__name__}.step must add one to state.t")
             mask = mask & finite(new.x, len(self.batch))
             host = to_numpy(mask)
             state = new if host.all() else select(mask, new, state)

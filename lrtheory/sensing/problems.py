@@ -12,7 +12,7 @@ import numpy as np
 
 from lrtheory.backend import Array, as_array, is_array, like, namespace, to_numpy
 from lrtheory.factors import Factors, transpose
-from lrtheory.operators import LINKS, Gram, Identity, gaussian
+from lrtheory.operators import Gram, Identity, gaussian
 from lrtheory.random import Stream
 from lrtheory.spectra import distance, norm, orthonormal, singular_values, spectrum
 
@@ -56,13 +56,15 @@ class SensingProblem:
     point_ndim = 2  # a point that is an array is a matrix
 
     def __post_init__(self) -> None:
-        if self.truth.shape != tuple(self.operator.matrix_shape):
-            raise ValueError(f"truth is {self.truth.shape}, the operator takes {tuple(self.operator.matrix_shape)}")
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise ValueError(f"scale must be positive and finite, got {self.scale!r}")
-        if self.link not in LINKS:
-            raise ValueError(f"link must be one of {LINKS}, got {self.link!r}")
+        if self.link != "residual":
+            raise ValueError(f'link must be "residual" (least squares), got {self.link!r}')
+        if not isinstance(self.truth, Factors):
+            raise TypeError(f"truth must be Factors, got {type(self.truth).__name__}")
         _check_real("truth", self.truth)
+        if self.truth.shape != tuple(self.operator.matrix_shape):
+            raise ValueError(f"truth is {self.truth.shape}, the operator takes {tuple(self.operator.matrix_shape)}")
         y, m = self.observations, self.operator.m
         _check_real("observations", y)
         if isinstance(y, Factors) != math.isinf(m):
@@ -77,7 +79,9 @@ class SensingProblem:
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        return self.truth.batch_shape
+        y = self.observations
+        own = y.batch_shape if isinstance(y, Factors) else tuple(y.shape[:-1])
+        return np.broadcast_shapes(self.truth.batch_shape, own)
 
     @property
     def r(self) -> int:
@@ -104,7 +108,8 @@ class SensingProblem:
     @property
     def resolution(self) -> dict[str, Any]:
         """Below these a metric is rounding noise."""
-        eps = float(np.finfo(np.float64).eps)
+        xp = namespace(self.prototype)
+        eps = float(xp.finfo(self.prototype.dtype).eps)
         size = np.maximum(to_numpy(self._truth_norm), np.finfo(np.float64).tiny)
         loss = {"loss": (64 * eps * size) ** 2}
         return {"error": 16 * eps * size, "relative_error": 16 * eps, "relative_residual": 64 * eps} | loss
@@ -292,9 +297,11 @@ def gaussian_problem(
         raise ValueError('form="packed" serves symmetric measurements only: give symmetric=True')
     if not isinstance(m, (int, np.integer)) or isinstance(m, bool) or m < 1:
         raise ValueError(f"m must be an integer >= 1, got {m!r} (population_problem is the case m = infinity)")
-    if not (isinstance(noise, (int, float, np.number)) and np.isfinite(noise) and noise >= 0):
+    if not (
+        isinstance(noise, (int, float, np.number)) and not isinstance(noise, bool) and np.isfinite(noise) and noise >= 0
+    ):
         raise ValueError(f"noise must be finite and not negative, got {noise!r}")
-    if not isinstance(seed, (int, np.integer)):
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
         raise ValueError(f"seed must be an integer (one operator is drawn from it), got {type(seed).__name__}")
     if symmetric and n2 is not None and n2 != n1:
         raise ValueError(f"symmetric measurements need a square matrix, got {n1} x {n2}")
