@@ -67,7 +67,7 @@ PRESETS = {
     "paper": population(50, 100_000, 100_000)
     + symmetric_sensing(50, k=[3, 4, 5, 6], m=[1500, 3000], steps=100_000, seeds=5)
     + asymmetric_sensing(50, m=1500, steps=20_000, form="dense"),
-    # One operator of 7.5 GB and 64 starts: for a GPU.
+    # One operator of 7.5 GB and 64 starts, for a GPU; with one seed T3 is drawn, and stays inconclusive as a claim.
     "large": population(500, 100_000, 100_000)
     + symmetric_sensing(500, [3, 4, 6], 15_000, 10_000, seeds=1, init_seeds=64, form="packed", storage="float32"),
 }
