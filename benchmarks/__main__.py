@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-PARTS = ("sensing",)
+PARTS = ("sensing", "sweep")
 
 
 def main() -> int:

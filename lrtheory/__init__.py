@@ -16,6 +16,7 @@ _ROOMS = frozenset(
     {
         "backend",
         "factors",
+        "falsify",
         "first_order",
         "low_rank",
         "operators",

@@ -23,6 +23,7 @@ def info() -> int:
         print(f"git: {revision['revision']}{' with changes' if revision['dirty'] else ''}")
     print(f"cpu: {provenance.cpu_model()}, {provenance.cores()} usable cores; 1 kernel thread a process by default")
     print(f"cuda: {_cuda()}")
+    print(f"dask: {provenance.package('distributed') or 'not installed: install the extra lrtheory[cluster]'}")
     print(f"experiments: {loading.folder() or 'none'}")
     print(f"numba cache: {os.environ.get('NUMBA_CACHE_DIR') or '__pycache__ beside each kernel file'}")
     return 0
@@ -46,6 +47,8 @@ def main() -> int:
     """Run the console command ``lrtheory`` and return its exit code."""
     import typer
 
+    from lrtheory.falsify.cli import falsify
+    from lrtheory.sweep import stores
     from lrtheory.sweep.cli import guarded, sweep
 
     app = typer.Typer(
@@ -55,7 +58,9 @@ def main() -> int:
         help="A laboratory for the theory of low-rank learning.",
     )
     app.command()(sweep)
+    app.command()(falsify)
     app.command()(info)
+    app.add_typer(stores.make_app(), name="store", help="What is in the folders of results.")
     return guarded(app, "lrtheory", sys.argv[1:] or ["--help"])
 
 

@@ -1,4 +1,4 @@
-"""Array namespaces, devices, kernel twins and threads.
+"""Array namespaces, devices and threads.
 
 Results live where inputs live: NumPy in, NumPy out; CuPy in, CuPy out. Any other array-API library takes the plain
 expressions. Nothing here is a global switch except the number of kernel threads of the process.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-from types import ModuleType
 from typing import Any
 
 import array_api_compat
@@ -33,26 +32,6 @@ def is_numpy(*arrays: Array) -> bool:
 def is_array(x: Any) -> bool:
     """Return True for an array of any supported library (Python and NumPy scalars are not arrays)."""
     return array_api_compat.is_array_api_obj(x) and not isinstance(x, np.generic)
-
-
-def twin(package: str, x: Array) -> ModuleType | None:
-    """Return the kernel module of `package` for the library of `x`, or None where there is none.
-
-    ``_cpu`` (Numba) serves NumPy arrays and ``_gpu`` serves CuPy arrays; a package without a twin, and any other
-    array library, takes the plain expression.
-    """
-    if isinstance(x, np.ndarray):
-        name = "_cpu"
-    elif array_api_compat.is_cupy_array(x):
-        name = "_gpu"
-    else:
-        return None
-    try:
-        return importlib.import_module(f"{package}.{name}")
-    except ModuleNotFoundError as error:
-        if error.name == f"{package}.{name}":
-            return None
-        raise
 
 
 def to_numpy(x: Array) -> np.ndarray:
@@ -131,10 +110,19 @@ def per_element(value: Any, x: Any) -> Any:
     -------
     float or array
         The array has the dtype and library of `x` and trailing axes of length one.
+
+    Raises
+    ------
+    ValueError
+        If the array's shape is not that of the leading axes of `x`.
     """
     if not is_array(value) or value.ndim == 0:
         return float(value)
     x = getattr(x, "left", x)
+    if tuple(value.shape) != tuple(x.shape[: value.ndim]):
+        raise ValueError(
+            f"a hyper-parameter must have the batch shape: got {tuple(value.shape)} for iterates {tuple(x.shape)}"
+        )
     value = like(value, x)
     return namespace(x).reshape(value, value.shape + (1,) * (x.ndim - value.ndim))
 

@@ -16,7 +16,6 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 ONE_COLUMN, TWO_COLUMNS = 3.4, 7.0
 
@@ -96,22 +95,39 @@ def look(index: int) -> dict[str, Any]:
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)]}
 
 
-def band(ax: Axes, frame: pd.DataFrame, x: str, y: str, index: int = 0, label: str | None = None, **line: Any) -> None:
-    """Draw the median of `y` over the rows that share `x`, with the band of its quartiles."""
+def band(
+    ax: Axes,
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    index: int = 0,
+    label: str | None = None,
+    floor: float | None = None,
+    **line: Any,
+) -> None:
+    """Draw the median of `y` over the rows that share `x`, with the band of its quartiles, where above `floor`."""
     quartiles = frame.groupby(x)[y].quantile([0.25, 0.5, 0.75]).unstack()
+    if floor is not None:
+        quartiles = quartiles[quartiles[0.5] > floor].clip(lower=floor)
     looks = look(index) | line
     ax.plot(quartiles.index, quartiles[0.5], label=label, **looks)
     ax.fill_between(quartiles.index, quartiles[0.25], quartiles[0.75], color=looks["color"], alpha=0.18, linewidth=0)
 
 
 def series(
-    ax: Axes, frame: pd.DataFrame, x: str, y: str, by: str, label: Callable[[Any, pd.DataFrame], str], **line: Any
+    ax: Axes,
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    by: str,
+    label: Callable[[Any, pd.DataFrame], str],
+    floor: float | None = None,
 ) -> list[Any]:
     """Draw one `band` for each value of the column `by`, in ascending order; return the values."""
     values = sorted(frame[by].unique())
     for index, value in enumerate(values):
         part = frame[frame[by] == value]
-        band(ax, part, x, y, index, label(value, part), **line)
+        band(ax, part, x, y, index, label(value, part), floor)
     return values
 
 
@@ -164,14 +180,3 @@ def plain_ticks(ax: Axes, values: Sequence[float]) -> None:
     ax.xaxis.set_major_locator(FixedLocator(list(values)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticklabels([f"{value:g}" for value in values])
-
-
-def save(figure: Figure, stem: Any) -> list[Any]:
-    """Write ``stem.png`` (200 dpi) and ``stem.svg`` and return their paths; equal data give equal files."""
-    from pathlib import Path
-
-    paths = [Path(f"{stem}.png"), Path(f"{stem}.svg")]
-    with style():
-        figure.savefig(paths[0], dpi=200, metadata={"Software": None})
-        figure.savefig(paths[1], metadata={"Date": None})
-    return paths

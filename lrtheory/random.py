@@ -65,6 +65,8 @@ class Stream:
                 keys = to_numpy(part)
                 if keys.dtype.kind not in "iu":
                     raise TypeError(f"stream keys must be integers, got an array of {keys.dtype}")
+                if keys.size and int(keys.max()) > np.iinfo(np.int64).max:
+                    raise ValueError(f"stream keys in an array must be below 2**63, got {keys.max()}")
                 parts.append(int(keys) if keys.ndim == 0 else keys.astype(np.int64))
             else:
                 _token(part)
@@ -116,4 +118,8 @@ class Stream:
 
 def as_stream(stream: Any) -> Stream:
     """Return a Stream from an int, an integer array of batch shape (one key for each element) or a Stream."""
-    return stream if isinstance(stream, Stream) else Stream(stream)
+    if isinstance(stream, Stream):
+        return stream
+    if isinstance(stream, bool) or not (isinstance(stream, (int, np.integer)) or is_array(stream)):
+        raise TypeError(f"stream must be an int, an integer array or a Stream, got {stream!r}")
+    return Stream(stream)

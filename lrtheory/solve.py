@@ -14,39 +14,26 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, is_array, like, namespace, to_numpy
+from lrtheory._iterates import (
+    State,
+    batch_shape,
+    broadcast,
+    broadcast_hyperparameters,
+    fields_of,
+    finite,
+    hyperparameter_shape,
+    select,
+)
+from lrtheory.backend import is_array, like, namespace, to_numpy
 from lrtheory.factors import Factors
 from lrtheory.random import Stream, as_stream
 from lrtheory.trace import Result, Trace
 
+__all__ = ["Below", "State", "batch_shape", "finite", "geometric_grid", "record_grid", "select", "solve"]
+
 RUNNING, CONVERGED, DIVERGED, TIMED_OUT = "running", "converged", "diverged", "timed out"
 PER_DECADE = 30
 CHUNK_SECONDS = 0.2
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """What an algorithm remembers between steps. Algorithms subclass it (frozen).
-
-    Attributes
-    ----------
-    x : array or Factors
-        The iterate, all that a problem sees.
-    t : int array of batch shape
-        Steps taken.
-
-    Every array field, `t` and flags included, has the batch axes first, so that `solve` can freeze finished elements.
-    """
-
-    x: Any
-    t: Array
-
-    @classmethod
-    def first(cls, problem: Any, x: Any, **fields: Any) -> Any:
-        """Return the state before the first step: `x`, t = 0, and the given further fields."""
-        array = x.left if isinstance(x, Factors) else x
-        t = namespace(array).zeros(batch_shape(problem, x), dtype=namespace(array).int64, device=array.device)
-        return cls(x, t, **fields)
 
 
 @dataclass(frozen=True)
@@ -55,13 +42,6 @@ class Below:
 
     metric: str
     threshold: float
-
-
-def batch_shape(problem: Any, x: Any) -> tuple[int, ...]:
-    """Return the batch shape of an iterate; a point that is an array has ``problem.point_ndim`` (default 1) axes."""
-    if isinstance(x, Factors):
-        return x.batch_shape
-    return tuple(x.shape[: x.ndim - getattr(problem, "point_ndim", 1)])
 
 
 def geometric_grid(max_steps: int, per_decade: int = PER_DECADE) -> np.ndarray:
@@ -87,30 +67,6 @@ def record_grid(record: Any, max_steps: int) -> np.ndarray:
     if grid[0] < 0 or grid[-1] > max_steps or np.any(np.diff(grid) <= 0):
         raise ValueError(f"record must be increasing and lie in 0..max_steps = {max_steps}, got {record!r}")
     return grid.astype(np.int64)
-
-
-def select(mask: Array, new: Any, old: Any) -> Any:
-    """Return `new` where `mask` (batch shape) is True and `old` elsewhere, for arrays, Factors and States."""
-    if isinstance(new, Factors):
-        return new.map(lambda a, b: select(mask, a, b), old)
-    if dataclasses.is_dataclass(new) and not isinstance(new, type):
-        fields = {f.name: select(mask, getattr(new, f.name), getattr(old, f.name)) for f in dataclasses.fields(new)}
-        return dataclasses.replace(new, **fields)
-    if isinstance(new, np.generic):  # NumPy turns a 0-d array into a scalar as soon as one computes with it
-        new = np.asarray(new)
-    if not is_array(new):
-        return new
-    xp = namespace(new)
-    return xp.where(xp.reshape(mask, tuple(mask.shape) + (1,) * (new.ndim - mask.ndim)), new, old)
-
-
-def finite(x: Any, batch_ndim: int) -> Array:
-    """Return which elements of the batch are free of NaN and infinities."""
-    if isinstance(x, Factors):
-        left = finite(x.left, batch_ndim)
-        return left if x.symmetric else left & finite(x.right, batch_ndim)
-    xp = namespace(x)
-    return xp.all(xp.isfinite(x), axis=tuple(range(batch_ndim, x.ndim)))
 
 
 def solve(
@@ -179,17 +135,31 @@ def solve(
     stops = [] if stop is None else [stop] if isinstance(stop, Below) else list(stop)
     if any(not isinstance(s, Below) for s in stops):
         raise TypeError(f"stop must be Below(metric, threshold) or a sequence of them, got {stop!r}")
+    for name, value in [*dict(watch or {}).items(), *((s.metric, s.threshold) for s in stops)]:
+        if not isinstance(value, (int, float, np.number)) or np.isnan(value):
+            raise ValueError(f"watch and stop take numbers as thresholds, got {value!r} for {name!r}")
+    if checkpoint is not None:
+        if isinstance(checkpoint, (str, os.PathLike)) or len(checkpoint) != 2 or not checkpoint[1] >= 0:
+            raise ValueError(f"checkpoint must be (path, seconds >= 0), got {checkpoint!r}")
+        if not Path(checkpoint[0]).absolute().parent.is_dir():
+            raise ValueError(f"checkpoint: there is no folder {Path(checkpoint[0]).absolute().parent}")
+    if not callable(start):
+        raise TypeError(f"start must be callable as start(problem, stream), got {type(start).__name__}")
     stream = as_stream(stream)
     x = start(problem, stream.child("start"))
     own = batch_shape(problem, x)
     if not bool(to_numpy(finite(x, len(own))).all()):
         raise ValueError(f"start must give finite numbers, got NaN or infinity from {start!r}")
-    shapes = own, getattr(problem, "batch_shape", ()), _hyperparameter_shape(algorithm), stream.batch_shape
-    batch = np.broadcast_shapes(*shapes)
-    x = _broadcast(problem, x, batch)
-    algorithm = _broadcast_hyperparameters(algorithm, batch)
+    shapes = own, getattr(problem, "batch_shape", ()), hyperparameter_shape(algorithm), stream.batch_shape
+    try:
+        batch = np.broadcast_shapes(*shapes)
+    except ValueError:
+        named = ", ".join(f"{n} {s}" for n, s in zip(("start", "problem", "algorithm", "stream"), shapes, strict=True))
+        raise ValueError(f"batch shapes do not broadcast: {named}") from None
+    x = broadcast(problem, x, batch)
+    algorithm = broadcast_hyperparameters(algorithm, batch)
     records = record_grid(record, int(max_steps))
-    run = _Run(problem, algorithm, batch, dict(watch or {}), stops)
+    run = _Run(problem, algorithm, stream, batch, dict(watch or {}), stops)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is a status
         run.begin(algorithm.init(problem, x, stream.child("algorithm")), records, int(max_steps), checkpoint)
         run.drive(time_limit, callback)
@@ -201,8 +171,16 @@ class _Run:
 
     SAVED = ("state", "kept", "position", "taken", "status", "first_below", "rows", "seconds", "fingerprint", "loop")
 
-    def __init__(self, problem: Any, algorithm: Any, batch: tuple[int, ...], watch: dict[str, float], stops: list):
-        self.problem, self.algorithm, self.batch = problem, algorithm, batch
+    def __init__(
+        self,
+        problem: Any,
+        algorithm: Any,
+        stream: Stream,
+        batch: tuple[int, ...],
+        watch: dict[str, float],
+        stops: list[Below],
+    ) -> None:
+        self.problem, self.algorithm, self.stream, self.batch = problem, algorithm, stream, batch
         self.watch, self.stops = watch, stops
         self.status = np.full(batch, RUNNING, dtype="<U10")
         self.first_below = {name: np.full(batch, -1, dtype=np.int64) for name in watch}
@@ -236,7 +214,8 @@ class _Run:
         parts = (
             type(self.problem).__name__,
             type(self.algorithm).__name__,
-            {name: _plain(v) for name, v in _fields(self.algorithm).items()},
+            {name: _plain(v) for name, v in fields_of(self.algorithm).items()},
+            [_plain(part) for part in self.stream.path],
             self.points,
             sorted(self.records),
             self.watch,
@@ -252,7 +231,7 @@ class _Run:
         except Exception as error:
             raise ValueError(f"checkpoint {path} cannot be read ({error}); remove it to start afresh") from error
         if fingerprint != self.fingerprint:
-            raise ValueError(f"checkpoint {path} is of another run (problem, algorithm, start or grid differ)")
+            raise ValueError(f"checkpoint {path} is of another run (problem, algorithm, start, stream or grid differ)")
         for name in self.SAVED:
             setattr(self, name, saved[name])
         self.status[self.status == TIMED_OUT] = RUNNING  # this call has a time limit of its own
@@ -274,8 +253,8 @@ class _Run:
         return self.status == RUNNING
 
     def drive(self, time_limit: float | None, callback: Any) -> None:
-        began = time.monotonic()
         self.advance(self.state, 0, self.active)  # compiles, before the clock starts
+        began = time.monotonic()
         seconds_per_step = None
         while self.position < len(self.points):
             point = self.points[self.position]
@@ -308,8 +287,10 @@ class _Run:
                 self.loop = "compiled"
                 return new
         mask = like(active, state.t, dtype=namespace(state.t).bool)
-        for _ in range(n):
+        for i in range(n):
             new = self.algorithm.step(self.problem, state)
+            if i == 0 and not np.array_equal(to_numpy(new.t), to_numpy(state.t) + 1):
+                raise ValueError(f"{type(self.algorithm).__name__}.step must add one to state.t")
             mask = mask & finite(new.x, len(self.batch))
             host = to_numpy(mask)
             state = new if host.all() else select(mask, new, state)
@@ -380,47 +361,7 @@ class _Run:
         )
 
 
-def _fields(algorithm: Any) -> dict[str, Any]:
-    if dataclasses.is_dataclass(algorithm):
-        return {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
-    return dict(vars(algorithm))
-
-
 def _plain(value: Any) -> Any:
     if is_array(value):
         return to_numpy(value).tolist()
-    return {name: _plain(v) for name, v in _fields(value).items()} if dataclasses.is_dataclass(value) else value
-
-
-def _hyperparameter_shape(algorithm: Any) -> tuple[int, ...]:
-    shapes = []
-    for value in _fields(algorithm).values():
-        if is_array(value):
-            shapes.append(tuple(value.shape))
-        elif dataclasses.is_dataclass(value):
-            shapes.append(_hyperparameter_shape(value))
-    return np.broadcast_shapes(*shapes)
-
-
-def _broadcast_hyperparameters(algorithm: Any, batch: tuple[int, ...]) -> Any:
-    """Return the algorithm with its arrays in the full batch shape, so that `per_element` finds each element's own."""
-    changed: dict[str, Any] = {}
-    for name, value in _fields(algorithm).items() if dataclasses.is_dataclass(algorithm) else ():
-        if is_array(value) and value.ndim and tuple(value.shape) != batch:
-            changed[name] = namespace(value).broadcast_to(value, batch)
-        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-            changed[name] = _broadcast_hyperparameters(value, batch)
-    return dataclasses.replace(algorithm, **changed) if changed else algorithm
-
-
-def _broadcast(problem: Any, x: Any, batch: tuple[int, ...]) -> Any:
-    """Return x with the full batch shape, as arrays of its own."""
-    own = batch_shape(problem, x)
-
-    def expand(a: Array) -> Array:
-        xp = namespace(a)
-        core = tuple(a.shape[len(own) :])
-        a = xp.reshape(a, (1,) * (len(batch) - len(own)) + tuple(a.shape))
-        return xp.asarray(xp.broadcast_to(a, batch + core), copy=True)
-
-    return x.map(expand) if isinstance(x, Factors) else expand(x)
+    return {name: _plain(v) for name, v in fields_of(value).items()} if dataclasses.is_dataclass(value) else value

@@ -32,7 +32,7 @@ def spectrum(r: int, kappa: float = 1.0, kind: str = "linear") -> np.ndarray:
     """
     if kind not in SPECTRA:
         raise ValueError(f"spectrum kind must be one of {SPECTRA}, got {kind!r}")
-    if not (np.isfinite(kappa) and kappa >= 1):
+    if not (isinstance(kappa, (int, float, np.number)) and np.isfinite(kappa) and kappa >= 1):
         raise ValueError(f"kappa must be a finite number >= 1, got {kappa!r}")
     if r == 1 and kappa != 1:
         raise ValueError(f"kappa must be 1 when r = 1, got {kappa!r}")

@@ -74,21 +74,6 @@ def test_per_element_of_factors_scalars_and_other_dtypes():
         assert value == 0.5
 
 
-def test_twin_picks_the_module_by_library():
-    assert backend.twin("lrtheory.operators", np.ones(1)).__name__ == "lrtheory.operators._cpu"
-    assert backend.twin("lrtheory.operators", array_api_strict.asarray([1.0])) is None
-    assert backend.twin("lrtheory.sensing", np.ones(1)) is None
-
-
-def test_twin_does_not_hide_a_broken_import(tmp_path, monkeypatch):
-    (tmp_path / "broken_twin").mkdir()
-    (tmp_path / "broken_twin" / "__init__.py").write_text("")
-    (tmp_path / "broken_twin" / "_cpu.py").write_text("import no_such_module_anywhere\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="no_such_module_anywhere"):
-        backend.twin("broken_twin", np.ones(1))
-
-
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "CPU", "", "cuda:0:1"])
 def test_unknown_devices_are_refused(name):
     with pytest.raises(ValueError, match=r"device .*got"):

@@ -121,3 +121,8 @@ def test_draw_takes_any_sampler():
     assert drawn.shape == (3, 4)
     assert drawn.dtype.kind == "i"
     assert np.array_equal(drawn[2], Stream(2).generator().integers(0, 10, 4))
+
+
+def test_keys_beyond_int64_do_not_wrap():
+    with pytest.raises(ValueError, match="2\\*\\*63"):
+        Stream(np.array([2**63], dtype=np.uint64))

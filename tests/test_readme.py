@@ -4,7 +4,10 @@ import re
 import runpy
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from lrtheory.sweep import loading
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -34,3 +37,17 @@ def test_example_sweeps_the_new_algorithm_beside_the_old(example, tmp_path, monk
     for row, number in last[5].items():  # at k = 3 both are rounding noise
         (line,) = (line for line in table.splitlines() if line.startswith(row))
         assert float(line.split()[-1]) == pytest.approx(number, rel=0.05)
+
+
+def test_nothing_is_left_to_fill_in():
+    assert not re.findall(r"\b[A-Z]{3,}_[A-Z]{3,}\b", README.read_text().replace("NUMBA_CACHE_DIR", ""))
+
+
+def test_claims_table_lists_the_claims_of_the_preset():
+    """The ids of the printed table are those that the experiment judges at preset small."""
+    printed = set(re.findall(r"(?m)^ (T\d\.[\w.]+)", README.read_text()))
+    experiment = loading.load(loading.find("overparam_sensing"))[0]
+    cells = pd.DataFrame(list(experiment.presets["small"]))
+    table = dict(iteration=10.0, error_squared=1.0, relative_error=1.0, loss=1.0, floor=1e-30, sigma_k=0.5)
+    frame = cells.assign(**table, first_below=5.0, rebalanced_at=-1.0)
+    assert printed == {claim.id for claim in experiment.claims(frame)}

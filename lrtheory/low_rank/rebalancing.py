@@ -106,7 +106,9 @@ class RebalancedGradientDescent:
         if self.rank is not None:
             check_rank(self.rank)
         for name, value in (("beta", self.beta), ("trigger", self.trigger)):
-            if value is not None and not (np.isfinite(value) and value > 0):
+            if name == "beta" and value is None:
+                continue
+            if not isinstance(value, (int, float, np.number)) or not (np.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be positive and finite, got {value!r}")
         if self.at is not None and (not isinstance(self.at, (int, np.integer)) or self.at < 0):
             raise ValueError(f"at must be an iteration >= 0, got {self.at!r}")

@@ -148,7 +148,8 @@ class GivenFactors:
     """Start from given factors: ``GivenFactors(X)`` or ``GivenFactors(F, G)`` (arrays, or one Factors).
 
     Warns for two equal factors: gradient descent then stays on the symmetric path, where over-parameterisation is
-    slow (arXiv:2310.01769). Raises ValueError for non-finite or complex entries and for shapes that do not fit.
+    slow (arXiv:2310.01769); and for zero factors, a saddle. Raises ValueError for non-finite or complex entries and
+    for shapes that do not fit.
     """
 
     left: Any
@@ -162,7 +163,9 @@ class GivenFactors:
             if not bool(xp.all(xp.isfinite(factor))):
                 raise ValueError("factors must be finite, got NaN or infinity")
         x = self.factors
-        if not x.symmetric and x.left.shape == x.right.shape and bool(namespace(x.left).all(x.left == x.right)):
+        if not (bool(namespace(x.left).any(x.left != 0)) or bool(namespace(x.right).any(x.right != 0))):
+            warnings.warn("factors are zero: a saddle that gradient descent never leaves", stacklevel=3)
+        elif not x.symmetric and x.left.shape == x.right.shape and bool(namespace(x.left).all(x.left == x.right)):
             warnings.warn(
                 "left and right factors are equal: gradient descent keeps them equal on a symmetric problem "
                 "(the symmetric trap)",
@@ -178,6 +181,7 @@ class GivenFactors:
             raise ValueError(f"factors of a {self.factors.shape} matrix do not fit the problem's {problem.shape}")
         if self.factors.symmetric:
             require_square(problem)
+        warn_redundant(self.factors.k, problem)
         return self.factors
 
 

@@ -12,6 +12,7 @@ from lrtheory.backend import Array, namespace
 from lrtheory.factors import Factors, concatenate
 from lrtheory.operators._checks import check_size, matrix
 from lrtheory.operators._links import check_link
+from lrtheory.spectra import norm
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +82,7 @@ class Identity:
         z, y = self._checked(z, "z"), self._checked(y, "y")
         if isinstance(z, Factors) and isinstance(y, Factors):
             r = concatenate(z if scale == 1.0 else Factors(z.left * scale, z.right), y, sign=-1.0)
-            xp = namespace(r.left)
-            core = xp.linalg.qr(r.left)[1] @ xp.matrix_transpose(xp.linalg.qr(r.right)[1])
-            return xp.sum(core * core, axis=(-2, -1)) / 2, r if scale == 1.0 else Factors(r.left * scale, r.right)
+            return norm(r) ** 2 / 2, r if scale == 1.0 else Factors(r.left * scale, r.right)
         r = scale * _array(z) - _array(y)
         xp = namespace(r)
         return xp.sum(r * r, axis=(-2, -1)) / 2, scale * r

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, as_array, like, namespace, to_numpy
+from lrtheory.backend import Array, as_array, is_array, like, namespace, to_numpy
 from lrtheory.factors import Factors, transpose
 from lrtheory.operators import Gram, Identity, gaussian
 from lrtheory.random import Stream
@@ -43,7 +43,8 @@ class SensingProblem:
     Notes
     -----
     Metrics: ``error = |estimate - M|_F`` (through QR factors, no cancellation), ``relative_error = error / |M|_F``,
-    ``loss``, and for finitely many measurements ``relative_residual = |scale A(estimate) - y| / |y|``.
+    ``loss``, and for finitely many measurements ``relative_residual = |scale A(estimate) - y| / |y|``. A ratio to 0
+    (M = 0 or y = 0) is NaN.
     """
 
     operator: Any
@@ -55,19 +56,21 @@ class SensingProblem:
     point_ndim = 2  # a point that is an array is a matrix
 
     def __post_init__(self) -> None:
-        if self.truth.shape != tuple(self.operator.matrix_shape):
-            raise ValueError(f"truth is {self.truth.shape}, the operator takes {tuple(self.operator.matrix_shape)}")
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise ValueError(f"scale must be positive and finite, got {self.scale!r}")
-        y = self.observations
-        for factor in (y.left, y.right) if isinstance(y, Factors) else (y,):
-            xp = namespace(factor)
-            if not xp.isdtype(factor.dtype, "real floating"):
-                raise ValueError(f"observations must be real floating point, got dtype {factor.dtype}")
-            if not bool(xp.all(xp.isfinite(factor))):
-                raise ValueError("observations must be finite, got NaN or infinity")
-        if not isinstance(y, Factors) and tuple(y.shape[-1:]) != (self.operator.m,):
-            raise ValueError(f"observations must have shape (..., m) with m = {self.operator.m}, got {tuple(y.shape)}")
+        if self.link != "residual":
+            raise ValueError(f'link must be "residual" (least squares), got {self.link!r}')
+        if not isinstance(self.truth, Factors):
+            raise TypeError(f"truth must be Factors, got {type(self.truth).__name__}")
+        _check_real("truth", self.truth)
+        if self.truth.shape != tuple(self.operator.matrix_shape):
+            raise ValueError(f"truth is {self.truth.shape}, the operator takes {tuple(self.operator.matrix_shape)}")
+        y, m = self.observations, self.operator.m
+        _check_real("observations", y)
+        if isinstance(y, Factors) != math.isinf(m):
+            raise ValueError(f"observations must be {'Factors' if math.isinf(m) else 'an array'} for m = {m}")
+        if not isinstance(y, Factors) and tuple(y.shape[-1:]) != (m,):
+            raise ValueError(f"observations must have shape (..., m) with m = {m}, got {tuple(y.shape)}")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -76,7 +79,9 @@ class SensingProblem:
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        return self.truth.batch_shape
+        y = self.observations
+        own = y.batch_shape if isinstance(y, Factors) else tuple(y.shape[:-1])
+        return np.broadcast_shapes(self.truth.batch_shape, own)
 
     @property
     def r(self) -> int:
@@ -103,7 +108,8 @@ class SensingProblem:
     @property
     def resolution(self) -> dict[str, Any]:
         """Below these a metric is rounding noise."""
-        eps = float(np.finfo(np.float64).eps)
+        xp = namespace(self.prototype)
+        eps = float(xp.finfo(self.prototype.dtype).eps)
         size = np.maximum(to_numpy(self._truth_norm), np.finfo(np.float64).tiny)
         loss = {"loss": (64 * eps * size) ** 2}
         return {"error": 16 * eps * size, "relative_error": 16 * eps, "relative_residual": 64 * eps} | loss
@@ -152,10 +158,11 @@ class SensingProblem:
             error = namespace(difference).linalg.matrix_norm(difference)
         value, _ = self.matrix_gradient(x)
         half = 0.5 if isinstance(x, Factors) and x.symmetric else 1.0
-        found = {"error": error, "relative_error": error / self._truth_norm, "loss": half * value}
+        found = {"error": error, "relative_error": _ratio(error, self._truth_norm), "loss": half * value}
         if not isinstance(self.observations, Factors):
             xp = namespace(value)
-            found["relative_residual"] = xp.sqrt(2 * value) / xp.linalg.vector_norm(self.observations, axis=-1)
+            size = xp.linalg.vector_norm(self.observations, axis=-1)
+            found["relative_residual"] = _ratio(xp.sqrt(2 * value), size)
         return found
 
     def gram(self) -> SensingProblem:
@@ -173,6 +180,24 @@ class SensingProblem:
         if bool(xp.any(xp.abs(clean - self.observations) > 1e-12 * xp.max(xp.abs(clean)))):
             raise ValueError("the Gram form needs noise-free observations")
         return replace(self, operator=Gram.of(self.operator, self.scale), observations=self.truth, scale=1.0)
+
+
+def _check_real(name: str, value: Any) -> None:
+    """Raise unless an array or both factors are real, floating point and finite."""
+    for array in (value.left, value.right) if isinstance(value, Factors) else (value,):
+        if not is_array(array):
+            raise TypeError(f"{name} must be an array or Factors, got {type(array).__name__}")
+        xp = namespace(array)
+        if not xp.isdtype(array.dtype, "real floating"):
+            raise ValueError(f"{name} must be real floating point, got dtype {array.dtype}")
+        if not bool(xp.all(xp.isfinite(array))):
+            raise ValueError(f"{name} must be finite, got NaN or infinity")
+
+
+def _ratio(value: Array, unit: Array) -> Array:
+    """Return value / unit, NaN where the unit is 0: nothing is large or small compared with nothing."""
+    xp = namespace(value)
+    return xp.where(unit > 0, value / xp.where(unit > 0, unit, xp.ones_like(unit)), xp.nan)
 
 
 def _truth(n1: int, n2: int | None, r: int, kappa: float, kind: str, seed: Any, device: str) -> Factors:
@@ -272,8 +297,12 @@ def gaussian_problem(
         raise ValueError('form="packed" serves symmetric measurements only: give symmetric=True')
     if not isinstance(m, (int, np.integer)) or isinstance(m, bool) or m < 1:
         raise ValueError(f"m must be an integer >= 1, got {m!r} (population_problem is the case m = infinity)")
-    if not (np.isfinite(noise) and noise >= 0):
+    if not (
+        isinstance(noise, (int, float, np.number)) and not isinstance(noise, bool) and np.isfinite(noise) and noise >= 0
+    ):
         raise ValueError(f"noise must be finite and not negative, got {noise!r}")
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
+        raise ValueError(f"seed must be an integer (one operator is drawn from it), got {type(seed).__name__}")
     if symmetric and n2 is not None and n2 != n1:
         raise ValueError(f"symmetric measurements need a square matrix, got {n1} x {n2}")
     truth = _truth(n1, n2, r, kappa, spectrum, seed, device)

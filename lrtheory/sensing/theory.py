@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import to_numpy
-
 
 def redundant_directions(n: int, r: int, k: int) -> int:
-    """Return how many redundant directions the symmetric factorisation has: ``min(k, n) - r``."""
-    return min(k, n) - r
+    """Return how many redundant directions the symmetric factorisation has: ``min(k, n) - r``, at least 0."""
+    return max(min(k, n) - r, 0)
 
 
 def symmetric_error_squared(t: Any, step_size: Any, redundant: int) -> Any:
@@ -47,7 +45,7 @@ def exact_rank_log_factor(step_size: Any, sigma_r: Any) -> Any:
     return 2.0 * np.log1p(-np.asarray(step_size) * np.asarray(sigma_r))
 
 
-def asymmetric_log_factor(step_size: Any, left: Any) -> np.ndarray:
+def asymmetric_log_factor(step_size: Any, sigma_k: Any) -> Any:
     """Return the log of the per-step factor of the squared error of asymmetric gradient descent, population, k > r.
 
     ``2 log(1 - eta sigma_k(F)^2)`` with F the *limit* left factor. Derived: on the redundant part of G the iteration is
@@ -56,10 +54,10 @@ def asymmetric_log_factor(step_size: Any, left: Any) -> np.ndarray:
     Parameters
     ----------
     step_size : float
-    left : array ``(..., n1, k)``
-        The last left factor of the run.
+    sigma_k : float
+        The smallest singular value of the run's last left factor.
     """
-    return rebalanced_log_factor(step_size, np.linalg.svd(to_numpy(left), compute_uv=False)[..., -1])
+    return 2.0 * np.log1p(-np.asarray(step_size) * np.square(sigma_k))
 
 
 def rebalanced_log_factor(step_size: Any, beta: Any) -> Any:

@@ -33,6 +33,9 @@ def sweep(
     ] = None,
     device: Annotated[str, typer.Option(help="Where problems are made: cpu, cuda or cuda:1.")] = "cpu",
     jobs: Annotated[int | None, typer.Option(help="Processes; default: the cores, one on a GPU.")] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Run on Dask: tcp://host:port, or local:N processes.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Kernel threads of each process.")] = 1,
     out: Annotated[Path, typer.Option(help="Where results go.")] = Path("results"),
     experiment: Annotated[Path | None, typer.Option(metavar="PATH", help="An experiment file of your own.")] = None,
@@ -44,7 +47,7 @@ def sweep(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if a claim fails.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Name the experiments and stop.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, time a block, and stop.")] = False,
 ) -> int:
     """Run an experiment: compute what is not stored, draw the figure, print the claims.
 
@@ -70,6 +73,7 @@ def sweep(
         settings=tuple(set_ or ()),
         device=device,
         jobs=jobs,
+        dask=dask,
         threads=threads,
         out=out,
         fresh=fresh,
@@ -79,7 +83,9 @@ def sweep(
         command=_command(),
     )
     if dry_run:
-        print("\n".join(session.estimate(loaded, source, options)))
+        from .estimate import estimate
+
+        print("\n".join(estimate(loaded, source, options)))
         return OK
     report = session.execute(loaded, source, options)
     _print_report(report)

@@ -7,11 +7,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
+
+from . import timeout
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,18 @@ class Workers:
         Most blocks handed over at a time.
     kill : callable
         Ends the executor at once, running blocks included.
+    deaths : tuple of exception types
+        What a block's future raises when its worker died.
+    mend : callable, optional
+        Replaces dead workers of an executor that survives them, also called every few seconds. None: one death
+        breaks the executor for all its blocks, and another is opened.
     """
 
     open: Callable[[], Executor]
     slots: int
     kill: Callable[[Executor], None]
+    deaths: tuple[type[BaseException], ...] = (BrokenExecutor,)
+    mend: Callable[[Executor], None] | None = None
 
 
 class InProcess(Executor):
@@ -93,11 +102,23 @@ def limited_threads(n: int) -> Iterator[None]:
 def start_worker(threads: int) -> None:
     """Make this process a worker: deaf to Ctrl-C, which the driver handles, and mortal like its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent()
     threading.Thread(target=_follow_parent, daemon=True).start()
     limit_new_libraries(threads)
+    timeout.expendable = True
     from lrtheory import backend
 
     backend.set_threads(threads)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel (Linux) to end this process when its parent ends: a compiled loop would delay a thread."""
+    if sys.platform == "linux":
+        import ctypes
+
+        death_signal = 1  # PR_SET_PDEATHSIG
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL)
 
 
 def _follow_parent() -> None:

@@ -180,7 +180,7 @@ class Experiment:
     claims : callable ``DataFrame -> list of Claim``, optional
         Both get one row per table row, with the cell's parameters as columns. A cell that failed is one row whose
         table columns are missing.
-    falsify : dict, optional
+    falsify : dict of str to lrtheory.falsify.Search, optional
         Claim id to the search for a counterexample.
     batch : int
         Most cells in one call of `run`.

@@ -38,6 +38,13 @@ class Block:
         """The cells of all calls."""
         return [cell for call in self.calls for cell in call]
 
+    def split(self) -> list[Block]:
+        """Return a block for each call or, where there is one call only, for each cell."""
+        pairs = zip(self.calls, self.keys, strict=True)
+        if len(self.calls) == 1:
+            pairs = zip([(cell,) for cell in self.calls[0]], [(key,) for key in self.keys[0]], strict=True)
+        return [Block((call,), (keys,)) for call, keys in pairs]
+
 
 @dataclass(frozen=True)
 class Plan:

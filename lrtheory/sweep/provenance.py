@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,18 @@ def versions() -> dict[str, str]:
     """Return the versions of Python, lrtheory and the packages that touch the numbers."""
     found = {"python": platform.python_version(), "lrtheory": lrtheory.__version__}
     for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+        version = package(name)
+        if version:
+            found[name] = version
     return found
+
+
+def package(name: str) -> str:
+    """Return the version of a package, or an empty string if it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 @functools.cache
@@ -94,6 +102,7 @@ def machine() -> str:
     return digest(f"{platform.node()} {cpu_model()} {cores()}")
 
 
+@functools.cache
 def device_name(device: str) -> str:
     """Return the name of the hardware behind a device."""
     if device == "cpu":
@@ -107,8 +116,19 @@ def device_name(device: str) -> str:
         return device
 
 
+def reset_peak() -> None:
+    """Make `peak_megabytes` count from now on, where the system can (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_megabytes() -> float:
-    """Return the largest resident memory that this process has had."""
+    """Return the largest resident memory that this process has had (on Linux: since `reset_peak`)."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return float(status.partition("VmHWM:")[2].split()[0]) / 2**10
+    except (OSError, ValueError, IndexError):
+        pass
     try:
         import resource
     except ImportError:  # Windows

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import executors, loading, outputs, overrides, provenance
-from .experiment import Cell, Experiment, Scalar, UsageError
+from . import cluster, executors, loading, outputs, overrides, provenance
+from .executors import Workers
+from .experiment import Experiment, UsageError
 from .loading import Source
 from .outputs import Report
 from .plan import Block, Plan, make_plan
-from .progress import duration, make_progress
+from .progress import make_progress
+from .record import Work, make_record, seeds
 from .scheduling import run_tasks
 from .store import Entry, Store
 from .worker import Outcome, Task
@@ -33,6 +35,7 @@ class Options:
     settings: Sequence[str] | Mapping[str, Any] = ()
     device: str = "cpu"
     jobs: int | None = None
+    dask: Any = None
     threads: int = 1
     out: Path = Path("results")
     fresh: bool = False
@@ -49,6 +52,7 @@ def run(
     set: Mapping[str, Any] | Sequence[str] = (),
     device: str = "cpu",
     jobs: int | None = None,
+    dask: Any = None,
     threads: int = 1,
     out: str | Path = "results",
     fresh: bool = False,
@@ -63,7 +67,7 @@ def run(
     ----------
     experiment : Experiment, str or Path
         An experiment, which runs in this process; or the name of one that comes with lrtheory, or the path of a file
-        (ending in ``.py``) that defines one: these run on `jobs` processes.
+        (ending in ``.py``) that defines one: these run on `jobs` processes or on Dask.
     preset : str
     set : mapping or sequence of str
         Other values for some parameters: ``{"k": [3, 5], "seed": range(20), "alpha": "log:1e-3:1:7"}``.
@@ -71,6 +75,8 @@ def run(
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
     jobs : int, optional
         Processes. Default: as many as there are cores, at most one per block; one on a GPU.
+    dask : str or distributed.Client, optional
+        Run on Dask instead: the address of a scheduler, ``"local:2"`` for two processes of this machine, or a client.
     threads : int
         Kernel threads of each process.
     out : path
@@ -107,6 +113,7 @@ def run(
         settings=set,
         device=device,
         jobs=jobs,
+        dask=dask,
         threads=threads,
         out=Path(out),
         fresh=fresh,
@@ -140,24 +147,30 @@ def execute(experiment: Experiment, source: Source, options: Options) -> Report:
     if not options.plot_only:
         store.prepare()
     store.scan(frozenset(plan.keys))
-    if options.fresh and not options.plot_only:
-        store.supersede(plan.keys)
     if options.plot_only and not store.entries:
         raise UsageError(f"nothing of this plan is stored in {store.folder}: run it without --plot-only first")
-    before = dict(store.entries)
-    todo = [] if options.plot_only else missing_blocks(plan, store)
+    todo = [] if options.plot_only else plan.blocks if options.fresh else missing_blocks(plan, store)
     jobs = chosen_jobs(experiment, source, options, len(todo))
+    workers = chosen_workers(source, options, jobs) if todo else executors.in_process()
+    if options.fresh and not options.plot_only:
+        store.supersede(plan.keys)
+    before = dict(store.entries)
     if not options.quiet:
-        where = "in this process" if jobs == 1 else f"on {jobs} processes"
         print(
             f"{experiment.name} {options.preset}: {len(plan.cells)} cells in {len(plan.blocks)} blocks, "
-            f"{len(store.entries)} cells stored, {len(todo)} blocks to run {where} ({options.device})",
+            f"{len(store.entries)} cells stored, {len(todo)} blocks to run "
+            f"{where(source, options, jobs)} ({options.device})",
             file=sys.stderr,
             flush=True,
         )
     work = Work()
     if todo:
-        _run_blocks(experiment, source, options, store, todo, jobs, work)
+        if experiment.prepare is not None and jobs > 1:
+            try:
+                experiment.prepare(options.device)
+            except Exception as error:  # it only saves time: each worker compiles for itself then
+                work.python_warnings[f"prepare failed ({type(error).__name__}: {error})"] += 1
+        _run_blocks(make_tasks(experiment, source, options, store.number, todo), workers, options, store, work)
 
     table = store.read(plan.cells, plan.keys, plan.axes)
     report = Report(frame=table.to_pandas())
@@ -175,7 +188,9 @@ def execute(experiment: Experiment, source: Source, options: Options) -> Report:
         outputs.judge(experiment, report, folder)
     else:
         report.warnings.append("no cell has data: no figure and no claims")
-    outputs.write_record(_record(experiment, source, options, plan, jobs, work, started, folder), report, folder)
+    last = outputs.read_record(folder)
+    record = make_record(experiment, source, options, plan, jobs, work, started, last)
+    outputs.write_record(record, report, folder)
     return report
 
 
@@ -195,11 +210,19 @@ def chosen_plan(experiment: Experiment, options: Options) -> Plan:
     if options.batch_timeout is not None and not options.batch_timeout > 0:
         raise UsageError(f"--batch-timeout must be positive, got {options.batch_timeout:g}")
     grid = overrides.apply(experiment.presets[options.preset], options.settings)
+    if options.dask is not None:
+        cluster.check(options.dask)
+        if options.jobs is not None:
+            raise UsageError("--jobs and --dask exclude each other; --dask local:N starts N processes")
+        if experiment.timing:
+            raise UsageError(f"{experiment.name} measures time: its cells run one after the other, without --dask")
     if options.device != "cpu":
         from lrtheory import backend
 
         try:
-            backend.check_device(options.device)
+            # on a cluster the devices are where the workers are
+            if options.dask is None or not re.fullmatch(r"cuda(:\d+)?", options.device):
+                backend.check_device(options.device)
         except ValueError as error:
             raise UsageError(str(error)) from None
     return make_plan(experiment, grid, options.device)
@@ -211,10 +234,20 @@ def missing_blocks(plan: Plan, store: Store) -> list[Block]:
 
 
 def chosen_jobs(experiment: Experiment, source: Source, options: Options, blocks: int) -> int:
-    """Return how many processes run `blocks` blocks; 1 is this process.
+    """Return how many processes of this machine run `blocks` blocks.
 
-    By default processes times threads is at most the number of cores, and a GPU has one process.
+    One process is this one, without Dask; a Dask cluster elsewhere counts as none. By default processes times threads
+    is at most the number of cores, and a GPU has one process.
+
+    Raises
+    ------
+    UsageError
+        If an experiment that is not in a file should run on Dask.
     """
+    if options.dask is not None:
+        if not source.path:
+            raise UsageError("workers of Dask need the experiment's file: run(path_of_the_file, dask=...)")
+        return cluster.check(options.dask)
     if experiment.timing or not source.path:
         return 1
     wanted = options.jobs
@@ -223,84 +256,70 @@ def chosen_jobs(experiment: Experiment, source: Source, options: Options, blocks
     return max(1, min(wanted, blocks))
 
 
-@dataclass
-class Work:
-    """What was run in a call: one record per block, and what Python warned of."""
-
-    blocks: list[dict[str, Any]]
-    python_warnings: Counter[str]
-
-    def __init__(self) -> None:
-        self.blocks, self.python_warnings = [], Counter()
-
-    @property
-    def warnings(self) -> list[str]:
-        """The most frequent warnings, in words."""
-        common = self.python_warnings.most_common(20)
-        return [f"{text}, {count} times" if count > 1 else text for text, count in common]
+def where(source: Source, options: Options, jobs: int) -> str:
+    """Return in words where `chosen_jobs` makes blocks run."""
+    if options.dask is not None:
+        return f"on {jobs} Dask processes" if jobs else f"on Dask at {cluster.address(options.dask)}"
+    if jobs == 1 and not _needs_process(source, options):
+        return "in this process"
+    return f"on {jobs} processes" if jobs > 1 else "on 1 process"
 
 
-def _run_blocks(
-    experiment: Experiment,
-    source: Source,
-    options: Options,
-    store: Store,
-    todo: list[Block],
-    jobs: int,
-    work: Work,
-) -> None:
+def _needs_process(source: Source, options: Options) -> bool:
+    """Only a process of its own can be ended in the middle of a compiled loop."""
+    return options.batch_timeout is not None and bool(source.path)
+
+
+def make_tasks(
+    experiment: Experiment, source: Source, options: Options, call: int, blocks: Sequence[Block]
+) -> list[Task]:
+    """Return the blocks as they are sent to workers; `call` numbers this call among those that filled the store."""
     metadata = {
         "experiment": experiment.name,
         "version": experiment.version,
         "dtype": experiment.dtype,
-        "call": store.number,
+        "call": call,
         "device": options.device.partition(":")[0],
-        "device_name": provenance.device_name(options.device),
         "threads": options.threads,
         "git": provenance.git(),
     }
-    tasks = [
-        Task(source, block, options.device, options.batch_timeout, {**metadata, "seeds": _seeds(block.cells)})
-        for block in todo
+    return [
+        Task(
+            source,
+            block,
+            options.device,
+            options.batch_timeout,
+            {**metadata, "seeds": seeds(block.cells)},
+            provenance.source_digest(),
+        )
+        for block in blocks
     ]
-    if jobs > 1 and experiment.prepare is not None:
-        try:
-            experiment.prepare(options.device)
-        except Exception as error:  # it only saves time: each worker compiles for itself then
-            work.python_warnings[f"prepare failed ({type(error).__name__}: {error})"] += 1
-
-    with make_progress(sum(block.size for block in todo), options.quiet) as progress:
-
-        def done(index: int, outcome: Outcome, attempts: int) -> None:
-            store.add(outcome.data)
-            work.python_warnings.update(outcome.warnings)
-            work.blocks.append(
-                {
-                    "block": index,
-                    "cells": todo[index].size,
-                    "failed": len(outcome.failures),
-                    "seconds": round(outcome.seconds, 4),
-                    "peak_megabytes": round(outcome.peak_megabytes, 1),
-                    "attempts": attempts,
-                }
-            )
-            progress.advance(todo[index].size, len(outcome.failures))
-
-        if jobs == 1:
-            with executors.limited_threads(options.threads):
-                run_tasks(tasks, executors.in_process(), done)
-        else:
-            run_tasks(tasks, executors.process_pool(jobs, options.threads), done)
-    work.blocks.sort(key=lambda entry: entry["block"])
 
 
-def _seeds(cells: Sequence[Cell]) -> dict[str, list[Scalar]]:
-    found: dict[str, dict[Scalar, None]] = {}
-    for cell in cells:
-        for name in ("seed", "init_seed"):
-            if name in cell:
-                found.setdefault(name, {})[cell[name]] = None
-    return {name: list(values) for name, values in found.items()}
+def chosen_workers(source: Source, options: Options, jobs: int) -> Workers:
+    """Return where blocks run.
+
+    Raises
+    ------
+    UsageError
+        If nobody answers at the address of ``--dask``.
+    """
+    if options.dask is not None:
+        return cluster.dask_workers(options.dask, options.threads)
+    if jobs > 1 or _needs_process(source, options):
+        return executors.process_pool(jobs, options.threads)
+    return executors.in_process()
+
+
+def _run_blocks(tasks: Sequence[Task], workers: Workers, options: Options, store: Store, work: Work) -> None:
+    def done(index: int, outcome: Outcome, attempts: int) -> None:
+        store.add(outcome.data)
+        work.add(tasks[index].block, outcome, attempts)
+        progress.advance(outcome.cells, len(outcome.failures))
+
+    total = sum(task.block.size for task in tasks)
+    with make_progress(total, options.quiet) as progress, executors.limited_threads(options.threads):
+        run_tasks(tasks, workers, done)
 
 
 def _other_code(store: Store, before: Mapping[str, Entry], source: Source, cells: int) -> list[str]:
@@ -327,80 +346,3 @@ def _shortcomings(report: Report, plan: Plan, options: Options, jobs: int) -> li
     if jobs * options.threads > provenance.cores():
         found.append(f"{jobs} processes x {options.threads} threads on {provenance.cores()} cores")
     return found
-
-
-def _record(
-    experiment: Experiment,
-    source: Source,
-    options: Options,
-    plan: Plan,
-    jobs: int,
-    work: Work,
-    started: datetime,
-    folder: Path,
-) -> dict[str, Any]:
-    """Return the provenance of a call, for run.json."""
-    ended = datetime.now(UTC)
-    ran = sum(entry["cells"] for entry in work.blocks)
-    # of the last call that ran anything: what --dry-run estimates from
-    last = outputs.read_record(folder)
-    if ran:
-        last["seconds_per_cell"] = sum(entry["seconds"] for entry in work.blocks) / ran
-        last["peak_megabytes"] = max(entry["peak_megabytes"] for entry in work.blocks)
-    return {
-        "experiment": experiment.name,
-        "version": experiment.version,
-        "title": experiment.title,
-        "paper": experiment.paper,
-        "preset": options.preset,
-        "set": options.settings,
-        "command": options.command,
-        "start": started.isoformat(timespec="seconds"),
-        "end": ended.isoformat(timespec="seconds"),
-        "seconds": round((ended - started).total_seconds(), 3),
-        "cells": len(plan.cells),
-        "cells_run": ran,
-        "device": options.device,
-        "device_name": provenance.device_name(options.device),
-        "cpu": provenance.cpu_model(),
-        "cores": provenance.cores(),
-        "jobs": jobs,
-        "threads": options.threads,
-        "versions": provenance.versions(),
-        "git": provenance.git(),
-        "digest": {"lrtheory": provenance.source_digest(), "experiment": source.digest},
-        "seeds": _seeds(plan.cells),
-        "blocks": work.blocks,
-        "seconds_per_cell": last.get("seconds_per_cell"),
-        "peak_megabytes": last.get("peak_megabytes"),
-    }
-
-
-def estimate(experiment: Experiment, source: Source, options: Options) -> list[str]:
-    """Return what a call would do, in lines: cells, blocks, and what the last call lets expect of time and memory.
-
-    It changes nothing on disk.
-    """
-    plan = chosen_plan(experiment, options)
-    folder = options.out / experiment.name
-    store = Store(folder, read_only=True)
-    store.scan(frozenset(plan.keys))
-    todo = plan.blocks if options.fresh else missing_blocks(plan, store)
-    cells = sum(block.size for block in todo)
-    jobs = chosen_jobs(experiment, source, options, len(todo))
-    lines = [
-        f"{experiment.name} {options.preset}: {len(plan.cells)} cells in {len(plan.blocks)} blocks, "
-        f"{len(store.entries)} cells stored",
-        f"to run: {cells} cells in {len(todo)} blocks on {jobs} process{'es' if jobs > 1 else ''} ({options.device})",
-    ]
-    last = outputs.read_record(folder)
-    seconds, peak = last.get("seconds_per_cell"), last.get("peak_megabytes")
-    if not cells:
-        lines.append("nothing to compute")
-    elif seconds is None:
-        lines.append("time and memory: unknown until a first run")
-    else:
-        lines.append(f"time: about {duration(seconds * cells / jobs)}, at the {seconds:.3g} s a cell of the last run")
-        if peak is not None:
-            lines.append(f"memory: about {peak * jobs:.0f} MB, at the {peak:.0f} MB a process of the last run")
-    return lines + store.corrupt

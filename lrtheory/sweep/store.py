@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ class Store:
         self.entries: dict[str, Entry] = {}
         self.failures: dict[str, Failure] = {}
         self.corrupt: list[str] = []
+        self.files: dict[str, dict[str, Any]] = {}  # what `scan` found: name to metadata
+        self.markers: dict[str, tuple[int, list[str]]] = {}  # and what was superseded, by which call
         self.number = 1  # of this call
         self._superseded: dict[str, int] = {}
 
@@ -95,8 +98,8 @@ class Store:
         except OSError as error:
             raise UsageError(f"cannot write to {self.folder}: {error.strerror or error}") from None
 
-    def scan(self, keys: Collection[str]) -> None:
-        """Find which of the cells `keys` are stored, and set corrupt files aside.
+    def scan(self, keys: Collection[str] | None) -> None:
+        """Find which of the cells `keys` (None: all) are stored, and set corrupt files aside.
 
         Cost: one read and hash of every file.
         """
@@ -108,6 +111,7 @@ class Store:
                 continue
             number, *superseded = data.decode().split()
             self.number = max(self.number, int(number) + 1)
+            self.markers[path.name] = (int(number), superseded)
             for key in superseded:
                 self._superseded[key] = max(self._superseded.get(key, 0), int(number))
         found = []
@@ -121,6 +125,7 @@ class Store:
                 self._set_aside(path, str(error))
                 continue
             self.number = max(self.number, metadata["call"] + 1)
+            self.files[path.name] = metadata
             found.append((metadata["call"], path.name, metadata))
         for _, name, metadata in sorted(found, key=lambda entry: entry[:2]):
             self._enter(name, metadata, keys)
@@ -243,7 +248,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     OSError
         If it cannot be written; no temporary file is left.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # the process id is not enough: another host may share the folder
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with open(temporary, "wb") as file:
             file.write(data)

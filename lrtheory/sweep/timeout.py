@@ -1,13 +1,21 @@
-"""A time limit for a piece of Python code."""
+"""A time limit for a piece of Python code, and for a compiled loop in it."""
 
 from __future__ import annotations
 
 import ctypes
+import faulthandler
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+GRACE = 1.0
+"""Seconds after the limit in which Python code can end by itself, before a worker process is ended."""
+
+expendable = False
+"""Whether this process is a worker that may be ended; the driver goes on without it."""
 
 
 class OutOfTime(BaseException):
@@ -20,10 +28,32 @@ def time_limit(seconds: float | None) -> Iterator[None]:
 
     It takes effect between two steps of the interpreter: a compiled loop delays it until it returns. In the main
     thread of a POSIX process an alarm also ends a system call; in other threads (a cluster's workers) it does not.
+    What is still running `GRACE` seconds later ends with its process, if that is `expendable`.
     """
     if seconds is None:
         yield
-    elif threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+    elif expendable:
+        with _last_resort(seconds + GRACE), _raising(seconds):
+            yield
+    else:
+        with _raising(seconds):
+            yield
+
+
+@contextmanager
+def _last_resort(seconds: float) -> Iterator[None]:
+    """End the process after `seconds`, from a thread that needs no interpreter."""
+    with open(os.devnull, "w") as nowhere:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+@contextmanager
+def _raising(seconds: float) -> Iterator[None]:
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
         with _alarm(seconds):
             yield
     else:

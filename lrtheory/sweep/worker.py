@@ -6,18 +6,19 @@ Everything that crosses a process border here is plain data, so that any executo
 from __future__ import annotations
 
 import os
+import platform
 import time
 import traceback
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .experiment import Cell, Experiment, canonical
 from .loading import Source, from_source
 from .plan import Block
-from .provenance import peak_megabytes, source_digest, versions
+from .provenance import device_name, peak_megabytes, reset_peak, source_digest, versions
 from .store import Failure
 from .timeout import OutOfTime, time_limit
 
@@ -37,6 +38,8 @@ class Task:
         Seconds that one call of `run` may take.
     metadata : dict
         What the driver knows and the stored file repeats.
+    code : str
+        Digest of the driver's lrtheory source; a worker that runs another one says so.
     """
 
     source: Source
@@ -44,6 +47,11 @@ class Task:
     device: str
     call_timeout: float | None
     metadata: dict[str, Any]
+    code: str = ""
+
+    def split(self) -> list[Task]:
+        """Return a task for each call or, where there is one call only, for each cell."""
+        return [replace(self, block=block) for block in self.block.split()]
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class Outcome:
     warnings : dict of str to int
         What Python warned of, and how often.
     seconds, peak_megabytes : float
+    cells : int
     """
 
     data: bytes
@@ -65,6 +74,7 @@ class Outcome:
     warnings: dict[str, int]
     seconds: float
     peak_megabytes: float
+    cells: int
 
 
 def run_block(task: Task) -> Outcome:
@@ -76,6 +86,7 @@ def run_block(task: Task) -> Outcome:
         Only if the experiment's file cannot be loaded here; what cells raise is in the outcome.
     """
     start = time.perf_counter()
+    reset_peak()
     experiment = from_source(task.source)
     results: list[tuple[str, Cell, dict[str, Any]]] = []
     failures: list[Failure] = []
@@ -87,7 +98,15 @@ def run_block(task: Task) -> Outcome:
                     failures.append(result)
                 else:
                     results.append((key, cell, result))
-    return _outcome(task, results, failures, Counter(_say(warning) for warning in caught), start)
+    said = Counter(_say(warning) for warning in caught)
+    if task.code not in ("", source_digest()):
+        said[f"a worker on {platform.node()} runs other lrtheory code than this process"] += 1
+    return _outcome(task, results, failures, said, start)
+
+
+def out_of_time(seconds: float, cells: int) -> str:
+    """Return what is said of a call that took too long."""
+    return f"no result within {seconds:g} s for a call of {cells} cells (--batch-timeout)"
 
 
 def lost_block(task: Task, error: str) -> Outcome:
@@ -110,7 +129,8 @@ def _outcome(
         # no cell is to blame alone: two of them contradict each other
         failures += [Failure(key, cell, _one_line(error)) for key, cell, _ in results]
         data = _encode(task, [], failures)
-    return Outcome(data, tuple(failures), dict(caught), time.perf_counter() - start, peak_megabytes())
+    seconds = time.perf_counter() - start
+    return Outcome(data, tuple(failures), dict(caught), seconds, peak_megabytes(), task.block.size)
 
 
 def _encode(task: Task, results: Sequence[tuple[str, Cell, dict[str, Any]]], failures: Sequence[Failure]) -> bytes:
@@ -119,8 +139,10 @@ def _encode(task: Task, results: Sequence[tuple[str, Cell, dict[str, Any]]], fai
     rows = [len(next(iter(table.values()), ())) for _, _, table in results]
     metadata = {
         **task.metadata,
+        "device_name": device_name(task.device),
         "code": {"lrtheory": source_digest(), "experiment": task.source.digest},
         "versions": versions(),
+        "axes": sorted({name for _, cell, _ in results for name in cell}),
         "cells": [[key, count] for (key, _, _), count in zip(results, rows, strict=True)],
         "failed": [failure.to_json() for failure in failures],
     }
@@ -139,7 +161,7 @@ def run_call(
         with time_limit(timeout):
             return _ask(experiment, cells, keys, device)
     except OutOfTime:
-        error = f"no result within {timeout:g} s for a call of {len(cells)} cells (--batch-timeout)"
+        error = out_of_time(timeout or 0, len(cells))
         return [Failure(key, cell, error) for key, cell in zip(keys, cells, strict=True)]
     except MemoryError as memory:
         error = (

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from lrtheory import solve as solving
-from lrtheory.backend import Array, is_array, namespace, to_numpy
-from lrtheory.factors import Factors
+from lrtheory.backend import namespace, to_numpy
 from lrtheory.random import Stream, as_stream
+from lrtheory.testing import _trees as trees
 
 KEYS = (3, 5, 11)  # children of the stream: one for each element of the batches
 
@@ -87,7 +86,7 @@ def check_algorithm(
     if not isinstance(n_steps, int) or n_steps < 4:
         raise ValueError(f"n_steps must be an integer >= 4, got {n_steps!r}")
     case = _Case(algorithm, problem, start, n_steps, rtol, as_stream(stream))
-    for name, value in (("algorithm", solving._hyperparameter_shape(algorithm)), ("start", case.point_shape())):
+    for name, value in (("algorithm", solving.hyperparameter_shape(algorithm)), ("start", case.point_shape())):
         if value != ():
             raise ValueError(f"{name} must have no batch axes of its own, got the batch shape {value}")
     for law, check in LAWS:
@@ -134,7 +133,7 @@ class _Case:
         return x * (1.0 - element / 8)
 
     def points(self, elements: Any) -> Any:
-        return _stack([self.point(e) for e in elements])
+        return trees.stack([self.point(e) for e in elements])
 
     def point_shape(self) -> tuple[int, ...]:
         return solving.batch_shape(self.problem, self.point())
@@ -163,7 +162,7 @@ def _init(case: _Case) -> None:
     x = case.point()
     state = case.begin()
     _require(dataclasses.is_dataclass(state), f"init must return a State, got {type(state).__name__}")
-    difference = _difference(state.x, x)
+    difference = trees.difference(state.x, x)
     _require(difference is None, f"state.x differs from the start: {difference}")
     for elements, shape in ((0, ()), ([0, 1], (2,))):
         t = to_numpy(case.begin(elements).t)
@@ -175,15 +174,15 @@ def _batch_axes(case: _Case) -> None:
     for elements in ([0, 1], [0, 1, 2]):
         first = case.begin(elements)
         for when, state in (("init", first), ("step", case.steps(first, 1))):
-            for path, leaf in _leaves(state):
-                if _is_array(leaf):
+            for path, leaf in trees.leaves(state):
+                if trees.is_leaf_array(leaf):
                     shape = tuple(leaf.shape)
                     _require(
                         shape[:1] == (len(elements),),
                         f"after {when}, field {path} has shape {shape} in a batch of {len(elements)}",
                     )
-    before = dict(_leaves(case.begin()))
-    for path, leaf in _leaves(case.steps(case.begin(), 2)):
+    before = dict(trees.leaves(case.begin()))
+    for path, leaf in trees.leaves(case.steps(case.begin(), 2)):
         if isinstance(leaf, (bool, int, float, complex)) and not isinstance(leaf, np.generic):
             _require(
                 leaf == before.get(path),
@@ -194,12 +193,12 @@ def _batch_axes(case: _Case) -> None:
 def _pure(case: _Case) -> None:
     state = case.steps(case.begin([0, 1]), 2)
     watched = {"state": state, "problem": case.problem, "algorithm": case.algorithm}
-    before = {name: _snapshot(value) for name, value in watched.items()}
+    before = {name: trees.snapshot(value) for name, value in watched.items()}
     generator = repr(np.random.get_state())  # noqa: NPY002 - the global generator is what is watched
     new = case.algorithm.step(case.problem, state)
     _require(new is not state, "step returned its input, not a new state")
     for name, value in watched.items():
-        difference = _difference(_snapshot(value), before[name])
+        difference = trees.difference(trees.snapshot(value), before[name])
         _require(difference is None, f"step changed its {name}: {difference}")
     _require(repr(np.random.get_state()) == generator, "step used NumPy's global random generator")  # noqa: NPY002
 
@@ -207,10 +206,10 @@ def _pure(case: _Case) -> None:
 def _deterministic(case: _Case) -> None:
     state = case.steps(case.begin([0, 1]), 2)
     once, twice = (case.algorithm.step(case.problem, state) for _ in range(2))
-    difference = _difference(twice, once)
+    difference = trees.difference(twice, once)
     _require(difference is None, f"two calls of step on one state differ: {difference}")
     first, second = (case.steps(case.begin(), case.n_steps) for _ in range(2))
-    difference = _difference(second, first)
+    difference = trees.difference(second, first)
     _require(difference is None, f"two runs from one start and stream differ: {difference}")
 
 
@@ -227,7 +226,7 @@ def _batches(case: _Case) -> None:
     for elements in ([0, 1, 2], [2, 0], [1]):
         together = case.steps(case.begin(elements), case.n_steps)
         for place, element in enumerate(elements):
-            difference = _difference(_element(together, place), alone[element], case.rtol)
+            difference = trees.difference(trees.element(together, place), alone[element], case.rtol)
             _require(
                 difference is None,
                 f"element {place} of a batch of {len(elements)} differs from the same start alone: {difference}",
@@ -245,15 +244,15 @@ def _library(case: _Case) -> None:
     for elements in (0, [0, 1]):
         state = case.begin(elements)
         expected = case.steps(state, 3)
-        problem, algorithm, state = (_convert(a, array_api_strict) for a in (case.problem, case.algorithm, state))
+        problem, algorithm, state = (trees.convert(a, array_api_strict) for a in (case.problem, case.algorithm, state))
         for _ in range(3):
             state = algorithm.step(problem, state)
-        for path, leaf in _leaves(state):
+        for path, leaf in trees.leaves(state):
             _require(
-                not _is_array(leaf) or namespace(leaf).__name__.startswith("array_api_strict"),
+                not trees.is_leaf_array(leaf) or namespace(leaf).__name__.startswith("array_api_strict"),
                 f"field {path} is a {type(leaf).__module__} array after a step on array_api_strict arrays",
             )
-        difference = _difference(_convert(state, np), expected, case.rtol)
+        difference = trees.difference(trees.convert(state, np), expected, case.rtol)
         _require(difference is None, f"array_api_strict gives other numbers than NumPy: {difference}")
 
 
@@ -264,35 +263,35 @@ def _advance(case: _Case) -> None:
     start = case.begin(elements)
     if advance is None or advance(case.problem, start, 0, everyone) is NotImplemented:
         return
-    before = _snapshot(start)
-    difference = _difference(advance(case.problem, start, 0, everyone), start)
+    before = trees.snapshot(start)
+    difference = trees.difference(advance(case.problem, start, 0, everyone), start)
     _require(difference is None, f"n_steps=0 is not the identity: {difference}")
     state = advance(case.problem, start, case.n_steps, everyone)
     _require(everyone.all(), "advance changed its argument active")
-    difference = _difference(_snapshot(start), before)
+    difference = trees.difference(trees.snapshot(start), before)
     _require(difference is None, f"advance changed its input: {difference}")
-    difference = _difference(state, case.steps(start, case.n_steps), case.rtol)
+    difference = trees.difference(state, case.steps(start, case.n_steps), case.rtol)
     _require(difference is None, f"{case.n_steps} steps differ from {case.n_steps} calls of step: {difference}")
     chunks = advance(case.problem, start, case.n_steps // 3, everyone)
     chunks = advance(case.problem, chunks, case.n_steps - case.n_steps // 3, everyone)
-    difference = _difference(chunks, state)
+    difference = trees.difference(chunks, state)
     _require(difference is None, f"two chunks differ from one: {difference}")
     some = advance(case.problem, start, case.n_steps, np.array([True, False, True]))
-    difference = _difference(_element(some, 1), _element(start, 1))
+    difference = trees.difference(trees.element(some, 1), trees.element(start, 1))
     _require(difference is None, f"an element that was not active moved: {difference}")
     for place in (0, 2):
-        difference = _difference(_element(some, place), _element(state, place), case.rtol)
+        difference = trees.difference(trees.element(some, place), trees.element(state, place), case.rtol)
         _require(difference is None, f"an element depends on which others are active: {difference}")
     single = case.begin()
     moved = advance(case.problem, single, case.n_steps, np.array(True))
-    difference = _difference(moved, case.steps(single, case.n_steps), case.rtol)
+    difference = trees.difference(moved, case.steps(single, case.n_steps), case.rtol)
     _require(moved is NotImplemented or difference is None, f"without batch axes it differs from step: {difference}")
 
 
 def _records(case: _Case) -> None:
     rare = case.solve([0, 1], record=[case.n_steps])
     often = case.solve([0, 1], record="all")
-    difference = _difference(often.state, rare.state)
+    difference = trees.difference(often.state, rare.state)
     _require(difference is None, f"the last state depends on when it is recorded: {difference}")
 
 
@@ -312,7 +311,9 @@ def _finished(case: _Case) -> None:
         for place in np.flatnonzero(stopped.status == solving.CONVERGED).tolist():
             taken = int(to_numpy(stopped.state.t)[place])
             then = case.solve(elements, max_steps=taken, record=[taken])
-            difference = _difference(_element(stopped.state, place), _element(then.state, place), case.rtol)
+            difference = trees.difference(
+                trees.element(stopped.state, place), trees.element(then.state, place), case.rtol
+            )
             _require(difference is None, f"an element stopped at t = {taken} went on changing: {difference}")
         return
 
@@ -321,7 +322,7 @@ def _divergence(case: _Case) -> None:
     normal = case.point()
     calm = case.solve(0)
     for size in (1e60, 1e120, 1e200):
-        x = _stack([normal, normal * size])
+        x = trees.stack([normal, normal * size])
         result = solving.solve(
             case.problem,
             case.algorithm,
@@ -337,7 +338,7 @@ def _divergence(case: _Case) -> None:
             short == (result.status[1] == solving.DIVERGED),
             f"from {size:g} times the start, status {result.status[1]!r} after {to_numpy(result.state.t)[1]} steps",
         )
-        difference = _difference(_element(result.state, 0), calm.state, case.rtol)
+        difference = trees.difference(trees.element(result.state, 0), calm.state, case.rtol)
         _require(difference is None, f"an element is disturbed by one that diverges beside it: {difference}")
 
 
@@ -355,7 +356,7 @@ def _resume(case: _Case) -> None:
         with contextlib.suppress(Interrupt):
             case.solve([0, 1], record="all", checkpoint=checkpoint, callback=interrupt)
         resumed = case.solve([0, 1], record="all", checkpoint=checkpoint)
-    difference = _difference(resumed.state, whole.state)
+    difference = trees.difference(resumed.state, whole.state)
     _require(difference is None, f"the last states differ: {difference}")
     for name, values in whole.trace.metrics.items():
         _require(np.array_equal(resumed.trace.metrics[name], values, equal_nan=True), f"records of {name} differ")
@@ -375,94 +376,3 @@ LAWS: tuple[tuple[str, Callable[[_Case], None]], ...] = (
     ("divergence is a status", _divergence),
     ("a resumed run equals the uninterrupted one", _resume),
 )
-
-
-# -- states as trees of arrays ----------------------------------------------------------------------------------------
-
-
-def _is_array(leaf: Any) -> bool:
-    return is_array(leaf) or isinstance(leaf, np.generic)  # NumPy's scalars are 0-d arrays that were computed with
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (path, leaf) of dataclasses, Factors, tuples, lists and dicts; the leaves are everything else."""
-    if isinstance(value, Factors):
-        parts = {"left": value.left} if value.symmetric else {"left": value.left, "right": value.right}
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        parts = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    elif isinstance(value, dict):
-        parts = {str(name): part for name, part in value.items()}
-    elif isinstance(value, (tuple, list)):
-        parts = {str(i): part for i, part in enumerate(value)}
-    else:
-        yield path, value
-        return
-    for name, part in parts.items():
-        yield from _leaves(part, f"{path}.{name}" if path else name)
-
-
-def _map(f: Callable[[Any], Any], value: Any) -> Any:
-    """Return a copy of a tree, or of a plain object, with `f` applied to its arrays."""
-    if _is_array(value):
-        return f(value)
-    if isinstance(value, Factors):
-        return value.map(f)
-    if isinstance(value, dict):
-        return {name: _map(f, part) for name, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(_map(f, part) for part in value)
-    if isinstance(value, type) or not hasattr(value, "__dict__") or callable(value):
-        return value
-    twin = copy.copy(value)
-    twin.__dict__.update({name: _map(f, part) for name, part in vars(value).items()})
-    return twin
-
-
-def _snapshot(value: Any) -> dict[str, Any]:
-    """Copies of the arrays and numbers of a tree or of an object's fields (caches apart), by path."""
-    if not dataclasses.is_dataclass(value) and hasattr(value, "__dict__"):
-        value = vars(value)
-    return {path: copy.deepcopy(leaf) for path, leaf in _leaves(value) if _is_array(leaf) or np.isscalar(leaf)}
-
-
-def _convert(value: Any, library: Any) -> Any:
-    return _map(lambda a: library.asarray(to_numpy(a) if is_array(a) else a), value)
-
-
-def _element(state: Any, index: int) -> Any:
-    return _map(lambda a: a[index, ...], state)
-
-
-def _stack(points: list[Any]) -> Any:
-    def stack(*arrays: Array) -> Array:
-        return namespace(*arrays).stack(list(arrays))
-
-    first, *others = points
-    return first.map(stack, *others) if isinstance(first, Factors) else stack(*points)
-
-
-def _difference(got: Any, expected: Any, rtol: float = 0.0) -> str | None:
-    """Return a description of the first difference between two trees, or None where they agree (rtol=0: to the bit)."""
-    left, right = dict(_leaves(got)), dict(_leaves(expected))
-    if left.keys() != right.keys():
-        return f"fields {sorted(left)} against {sorted(right)}"
-    for path, b in right.items():
-        a = left[path]
-        if not _is_array(b):
-            if isinstance(b, (bool, int, float, complex, str)) and a != b:
-                return f"{path} is {a!r}, expected {b!r}"
-            continue
-        if not _is_array(a):
-            return f"{path} is {type(a).__name__}, expected an array"
-        a, b = to_numpy(a), to_numpy(b)
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return f"{path} is {a.dtype} {a.shape}, expected {b.dtype} {b.shape}"
-        if np.array_equal(a, b, equal_nan=b.dtype.kind in "fc"):
-            continue
-        if b.dtype.kind not in "fc":
-            return f"{path} is {a.tolist()}, expected {b.tolist()}"
-        size = float(np.max(np.abs(b)))
-        error = float(np.max(np.abs(a - b)))
-        if not error <= rtol * size:
-            return f"{path} is off by {error:.3g}, entries are up to {size:.3g} (relative tolerance {rtol:g})"
-    return None

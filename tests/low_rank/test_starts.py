@@ -30,8 +30,8 @@ def test_scales_share_the_same_directions(alpha, rho, scale, stream):
     unit = RandomFactors(2, 1.0, rho=1.0, scale="unit")(problem, stream)
     x = RandomFactors(2, alpha, rho=rho, scale=scale)(problem, stream)
     left, right = (np.sqrt(5), np.sqrt(3)) if scale == "sqrt_n" else (1.0, 1.0)
-    np.testing.assert_allclose(x.left, alpha * unit.left / left, rtol=1e-14)
-    np.testing.assert_allclose(x.right, alpha * rho * unit.right / right, rtol=1e-14)
+    np.testing.assert_allclose(x.left, alpha * unit.left / left, rtol=1e-14, atol=1e-300)
+    np.testing.assert_allclose(x.right, alpha * rho * unit.right / right, rtol=1e-14, atol=1e-300)
 
 
 def test_random_entries_have_the_stated_deviation():
@@ -204,3 +204,10 @@ def test_warnings():
         warnings.simplefilter("error")
         RandomFactors(3)(problem, Stream(0))
         GivenFactors(np.ones((3, 1)), np.full((3, 1), 2.0))
+
+
+def test_zero_factors_warn_of_the_saddle():
+    with pytest.warns(UserWarning, match="saddle"):
+        GivenFactors(np.zeros((3, 1)), np.zeros((3, 1)))
+    with pytest.warns(UserWarning, match="saddle"):
+        GivenFactors(np.zeros((3, 1)))

@@ -1,5 +1,6 @@
 """Sensing instances: loss and gradients, metrics without cancellation, forms that agree, bad input."""
 
+import dataclasses
 import warnings
 
 import array_api_strict
@@ -216,10 +217,9 @@ def test_metrics_of_a_tiny_error_have_digits():
 
 def test_metrics_of_rank_zero():
     problem = population_problem(4, 0)
-    with np.errstate(divide="ignore"):
-        metrics = problem.metrics(Factors(np.eye(4)[:, :1]))
+    metrics = problem.metrics(Factors(np.eye(4)[:, :1]))
     assert metrics["error"] == 1.0
-    assert metrics["relative_error"] == np.inf
+    assert np.isnan(metrics["relative_error"])
     assert np.isfinite(problem.resolution["error"])
 
 
@@ -408,3 +408,24 @@ def test_too_few_measurements_warn():
 def test_haar_truths_do_not_depend_on_what_else_is_drawn():
     u = orthonormal(6, 2, Stream(9, "truth").child("left", 6, 2))
     assert np.array_equal(population_problem(6, 2, seed=9).truth.left, u)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(link="residula"), "link"),
+        (dict(observations=None), "observations"),
+        (dict(observations=Factors(np.ones((4, 1)))), "observations"),
+        (dict(truth=Factors(np.full((4, 1), np.nan))), "truth"),
+    ],
+)
+def test_a_problem_names_what_is_wrong_with_it(change, message):
+    problem = gaussian_problem(4, 1, 20)
+    with pytest.raises((TypeError, ValueError), match=message):
+        dataclasses.replace(problem, **change)
+
+
+@pytest.mark.parametrize("change", [dict(noise="a"), dict(kappa="a"), dict(seed=np.arange(2))])
+def test_gaussian_problem_names_what_is_wrong(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        gaussian_problem(4, 2, 20, **change)

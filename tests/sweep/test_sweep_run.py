@@ -339,7 +339,7 @@ def test_run_json_says_where_the_numbers_are_from(toy: Toy) -> None:
     assert set(record["git"]) == {"revision", "dirty"}
     assert record["start"] <= record["end"]
     assert [set(block) for block in record["blocks"]] == [
-        {"block", "cells", "failed", "seconds", "peak_megabytes", "attempts"}
+        {"block", "id", "cells", "failed", "seconds", "peak_megabytes", "attempts", "ended", "now"}
     ] * len(record["blocks"])
     assert record["cpu"]
 

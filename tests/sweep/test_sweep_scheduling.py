@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtheory.sweep import progress
-from lrtheory.sweep.executors import Workers, in_process
+from lrtheory.sweep.executors import InProcess, Workers, in_process
 from lrtheory.sweep.loading import Source, load
 from lrtheory.sweep.plan import Block
 from lrtheory.sweep.scheduling import ATTEMPTS, run_tasks
@@ -117,6 +119,49 @@ def test_a_break_makes_all_blocks_in_flight_suspects_and_the_culprit_is_found_al
     assert {k: attempts for k, (_, attempts) in found.items()} == {0: 3, 1: 2, 2: 2, 3: 1, 4: 1}
     assert [bool(found[k][0].failures) for k in range(5)] == [True, False, False, False, False]
     assert list(found)[:2] == [3, 4]  # suspects come last
+
+
+@given(
+    culprits=st.sets(st.integers(0, 11), max_size=3),
+    sizes=st.lists(st.integers(1, 4), min_size=3, max_size=12),
+    slots=st.integers(1, 3),
+)
+def test_exactly_the_cells_that_kill_their_worker_are_given_up(
+    nine: list[Task], culprits: set[int], sizes: list[int], slots: int
+) -> None:
+    """Twelve cells in calls of any sizes, three calls a block."""
+    cuts = [min(sum(sizes[:i]), 12) for i in range(len(sizes))] + [12]
+    calls = [tuple({"k": k} for k in range(a, b)) for a, b in itertools.pairwise(cuts) if a < b]
+    keys = [tuple(f"key{cell['k']}" for cell in call) for call in calls]
+    todo = [
+        replace(nine[0], block=Block(tuple(calls[i : i + 3]), tuple(keys[i : i + 3]))) for i in range(0, len(calls), 3)
+    ]
+
+    class Deadly(InProcess):
+        broken = False
+
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            if self.broken:
+                raise BrokenExecutor("broken before")
+            if culprits.isdisjoint(cell["k"] for cell in args[0].block.cells):
+                return super().submit(fn, *args, **kwargs)
+            self.broken = True
+            future: Future[Any] = Future()
+            future.set_exception(BrokenExecutor("a worker died"))
+            return future
+
+    stored: list[str] = []
+    failed: list[str] = []
+
+    def done(index: int, outcome: Outcome, attempts: int) -> None:
+        metadata = decode_metadata(outcome.data)
+        stored.extend(key for key, _ in metadata["cells"])
+        failed.extend(failure.key for failure in outcome.failures)
+        assert attempts == ATTEMPTS or not outcome.failures
+
+    run_tasks(todo, Workers(open=Deadly, slots=slots, kill=lambda executor: None), done)
+    assert sorted(failed) == sorted(f"key{k}" for k in culprits)
+    assert sorted(stored + failed) == sorted(f"key{k}" for k in range(12))
 
 
 def test_an_interrupt_kills_the_workers(tmp_path: Path) -> None:
