@@ -1,0 +1,105 @@
+"""The papers themselves, and the command line: the real cells, but few and short."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from report_pages import Page, check_page, check_row, markdown_claims
+
+import paper_repro
+from paper_repro.__main__ import main
+from paper_repro.paper import load, matches
+
+ROOT = Path(paper_repro.__file__).parent
+SHORT = ("--set", "seed=0", "--set", "max_steps=100", "--jobs", "1", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """The folder of a report on the real papers, of one seed and few steps, made by the command line."""
+    folder = tmp_path_factory.mktemp("short")
+    places = ("--results", str(folder / "results"), "--out", str(folder / "out"))
+    assert main([*SHORT, *places]) == 0
+    return folder
+
+
+def pages(folder):
+    return Page((folder / "out" / "index.html").read_text()), (folder / "out" / "REPORT.md").read_text()
+
+
+def test_the_real_papers_make_a_page(short):
+    page, markdown = pages(short)
+    check_page(page)
+    assert sum(image["src"].startswith("data:image/svg+xml") for image in page.images) >= 4
+    twin = markdown_claims(markdown)
+    assert list(page.claims) == list(twin)
+    for name, rows in page.claims.items():
+        claims = json.loads((short / "results" / name / "claims.json").read_text())
+        assert len(rows) == len(twin[name]) == len(claims) > 0
+        for row, other, claim in zip(rows, twin[name], claims, strict=True):
+            check_row(row, claim)
+            check_row(other, claim)
+
+
+def test_one_seed_reproduces_nothing(short):
+    page, markdown = pages(short)
+    assert "not the preset as it comes: --set seed=0 --set max_steps=100" in page.text
+    statuses = [cells.split(" | ")[2] for cells in re.findall(r"(?m)^\| ([A-Za-z]+\d* \| .*) \|$", markdown)]
+    assert "inconclusive (0 of 6 claims hold)" in statuses
+    assert not any(status.startswith("reproduced") for status in statuses)
+
+
+def test_nothing_that_is_stored_runs_again_and_figures_are_the_runs_own(short, tmp_path, capsys):
+    stored = {path.name: path.stat().st_mtime_ns for path in (short / "results").rglob("cells/*")}
+    assert stored
+    for folder in ("a", "b"):
+        assert main([*SHORT, "--results", str(short / "results"), "--figures", str(tmp_path / folder)]) == 0
+    assert {path.name: path.stat().st_mtime_ns for path in (short / "results").rglob("cells/*")} == stored
+    for suffix in ("png", "svg"):
+        first, second = ((tmp_path / folder / f"overparam_sensing.{suffix}").read_bytes() for folder in "ab")
+        assert first == second
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "overparam_sensing.png",
+        "overparam_sensing.svg",
+    ]
+    assert capsys.readouterr().out.count("figure: ") == 4
+
+
+def test_every_paper_is_listed_and_complete():
+    written = {path.stem for path in ROOT.glob("*.py") if re.search(r"(?m)^paper = Paper\(", path.read_text())}
+    assert written == set(paper_repro.PAPERS)
+    for name in paper_repro.PAPERS:
+        paper = load(name)
+        assert paper.name == name
+        items = [row.item for row in paper.coverage]
+        assert len(set(items)) == len(items)
+        for study in paper.studies:
+            for panel in study.panels:
+                assert bool(panel.alt) == panel.has_picture
+                assert panel.expected
+
+
+def test_the_sensing_paper_accounts_for_its_whole_list(short):
+    paper = load("overparam_sensing")
+    items = [row.item for row in paper.coverage]
+    assert items[:21] == [f"T{i}" for i in range(1, 10)] + [f"E{i}" for i in range(1, 13)]
+    page, _ = pages(short)
+    ids = [row["claim"] for row in page.claims["overparam_sensing"]]
+    shown = [pattern for study in paper.studies for panel in study.panels for pattern in panel.claims]
+    counted = [pattern for row in paper.coverage for pattern in row.claims]
+    for patterns in (shown, counted):
+        for pattern in patterns:
+            assert any(matches(claim, (pattern,)) for claim in ids), pattern
+        for claim in ids:
+            assert matches(claim, tuple(patterns)), claim
+
+
+def test_wrong_usage_is_one_line(capsys, tmp_path):
+    for arguments in (["overparam"], ["--preset", "tiny"], ["--set", "q=1"], ["--nonsense"]):
+        assert main([*arguments, "--results", str(tmp_path), "--out", str(tmp_path)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    assert main(["--list"]) == 0
+    assert capsys.readouterr().out.startswith("overparam_sensing: How Over-Parameterization")
