@@ -20,6 +20,7 @@ from lrtheory import backend
 from lrtheory.factors import Factors
 from lrtheory.operators import Dense, Gram, SymmetricPacked, gaussian
 from lrtheory.operators.loops import gradient_descent_population
+from lrtheory.sweep.provenance import cores
 
 SIZES = ((48, 1536), (96, 3072))
 TRIALS = 32
@@ -111,7 +112,7 @@ def passes(n: int, m: int, rounds: int) -> Iterator[Row]:
         yield against(f"pass, a trial of {TRIALS}, {name}", ours_s=t[timed] / TRIALS, floor_s=floor, target=15.0)
     if "gram" in t:  # half of a symmetric matrix is enough
         yield against("pass, normal form", ours_s=t["gram"], floor_s=t["read gram"] / 2, target=6.0)
-    if backend.usable_cores() >= 2:
+    if cores() >= 2:
         yield from two_threads(
             {
                 "packed": (partial(ours, packed), packed),

@@ -348,13 +348,16 @@ def figure(frame):
     with plotting.style():
         fig, axes = plotting.panels(2, 2)
         frame, table = complete(frame), summary(frame)
-        measured = where(frame, model="asymmetric", operator="gaussian")
-        plain = where(table, model="asymmetric", algorithm="gd", rho=1 / 3)
+        over = frame[frame["k"] > frame["r"]]
+        measured = where(over, model="asymmetric", operator="gaussian")
+        plain = where(table[table["k"] > table["r"]], model="asymmetric", algorithm="gd", rho=1 / 3)
+        modified = measured[~measured["alpha"].isin((0.1, 0.4, 0.8))]
+        rates = plain[plain["alpha"].isin(ALPHAS)].dropna(subset="rate")
         panels = (
-            (panel_symmetric, where(frame, model="symmetric", operator="identity")),
-            (panel_alpha, measured[(measured["algorithm"] == "gd") & measured["alpha"].isin(ALPHAS)]),
-            (panel_rate, plain[plain["alpha"].isin(ALPHAS)].dropna(subset="rate")),
-            (panel_modified, measured[~measured["alpha"].isin((0.1, 0.4, 0.8))]),
+            (panel_symmetric, largest(where(frame, model="symmetric", operator="identity"), ["k"])),
+            (panel_alpha, largest(where(measured[measured["alpha"].isin(ALPHAS)], algorithm="gd"), ["alpha"])),
+            (panel_rate, pd.concat([largest(where(rates, operator=o), ["alpha"]) for o in ("gaussian", "identity")])),
+            (panel_modified, largest(modified, ["algorithm", "alpha", "max_steps"])),
         )
         for ax, (draw, data) in zip(axes, panels, strict=True):
             if len(data.dropna(subset="seed")):
@@ -362,6 +365,12 @@ def figure(frame):
             else:
                 plotting.no_data(ax)
         return fig
+
+
+def largest(rows, free):
+    """Of the cases that agree in every axis outside `free` and the seeds the one with most rows: panels pool none."""
+    fixed = [axis for axis in AXES if axis not in (*free, *SEEDS)]
+    return max((part for _, part in rows.groupby(fixed, dropna=False)), key=len, default=rows)
 
 
 ERROR = r"relative error $\|FG^\top-M\|_F\,/\,\|M\|_F$"

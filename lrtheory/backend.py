@@ -155,13 +155,5 @@ def set_threads(n: int) -> None:
     _threads = n
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
-
-
 _threads: int = 1
 _blas_limit: Any = None

@@ -178,6 +178,17 @@ def test_claims_and_figure_take_each_sub_grid_alone(experiment, preset):
     assert drawn >= len(experiment.presets[preset].parts) - 1
 
 
+@pytest.mark.parametrize("axis", ["k", "m", "n"])
+def test_figure_draws_one_case_of_several(experiment, axis):
+    frame = healthy()
+    other = frame[frame["operator"] == "gaussian"].copy()
+    other[axis] += 10
+    axes = experiment.figure(pd.concat([frame, other.iloc[: len(other) // 2]], ignore_index=True)).axes
+    for ax, reference in zip(axes, experiment.figure(frame).axes, strict=True):
+        for line, expected in zip(ax.lines, reference.lines, strict=True):
+            assert [float(y) for y in line.get_ydata()] == [float(y) for y in expected.get_ydata()]
+
+
 def test_figure_reads_as_published(experiment):
     axes = experiment.figure(healthy()).axes
     for ax in axes:
