@@ -121,12 +121,14 @@ class Chromium:
         """Return what the console said since the last call."""
         return [entry["message"] for entry in self._call("POST", "/se/log", {"type": "browser"})]
 
-    def requests(self) -> list[str]:
-        """Return the addresses that the page asked for since the last call."""
+    def requests(self, page: Path) -> list[str]:
+        """Return the addresses that a page asked for since the last call (the browser's own new tab asks, too)."""
         found = []
         for entry in self._call("POST", "/se/log", {"type": "performance"}):
             message = json.loads(entry["message"])["message"]
-            if message["method"] == "Network.requestWillBeSent":
+            if message["method"] != "Network.requestWillBeSent":
+                continue
+            if message["params"]["documentURL"] == page.resolve().as_uri():
                 found.append(message["params"]["request"]["url"])
         return found
 

@@ -60,11 +60,11 @@ def report(request):
 
 def test_page_loads_whole_and_quietly(window, report):
     page, _ = report
-    window.console(), window.requests()
+    window.console(), window.requests(page)
     window.look(1200)
     window.open(page)
     assert window.console() == []
-    asked = [address for address in window.requests() if not address.startswith("data:")]
+    asked = [address for address in window.requests(page) if not address.startswith("data:")]
     assert asked == [page.resolve().as_uri()]
     images = window.run(IMAGES)
     assert images
@@ -116,12 +116,13 @@ def test_a_broken_page_is_seen(window, toy, tmp_path):
     text = text.replace('id="toys-coverage"', 'id="elsewhere"').replace("base64,", "base64,AAAA", 1)
     text = text.replace("</body>", '<script>missing()</script><img src="https://127.0.0.1:9/a.png" alt="a"></body>')
     text = text.replace("<h1>", '<h1 style="width: 2000px; color: #eee">')
-    (tmp_path / "broken.html").write_text(text)
-    window.console(), window.requests()
+    page = tmp_path / "broken.html"
+    page.write_text(text)
+    window.console(), window.requests(page)
     window.look(390)
-    window.open(tmp_path / "broken.html")
+    window.open(page)
     assert any("missing is not defined" in line for line in window.console())
-    assert "https://127.0.0.1:9/a.png" in window.requests()
+    assert "https://127.0.0.1:9/a.png" in window.requests(page)
     assert [natural for _, natural, _, _ in window.run(IMAGES)].count(0) == 2
     assert set(window.run(DEAD)) == {"#toys-coverage"}
     assert window.run(OUT)
