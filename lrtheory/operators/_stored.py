@@ -45,6 +45,11 @@ class StoredRows:
         """Bytes that one pass reads."""
         return self.rows.shape[0] * self.rows.shape[1] * (4 if "32" in str(self.rows.dtype) else 8)
 
+    @property
+    def unit_scale(self) -> float:
+        """The scale s for which ``E |s A(Z)|^2 = |Z|_F^2`` over random measurements: 1/sqrt(m)."""
+        return 1.0 / math.sqrt(self.m)
+
     def forward(self, z: Any) -> Array:
         """Return ``<A_i, Z>`` for all i.
 

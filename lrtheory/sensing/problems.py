@@ -14,7 +14,8 @@ from lrtheory.backend import Array, as_array, is_array, like, namespace, to_nump
 from lrtheory.factors import Factors, transpose
 from lrtheory.operators import Gram, Identity, gaussian
 from lrtheory.random import Stream
-from lrtheory.spectra import distance, norm, orthonormal, singular_values, spectrum
+from lrtheory.spectra import distance, norm, orthonormal, singular_values
+from lrtheory.spectra import spectrum as singular_value_profile
 
 FORMS = ("dense", "packed", "gram")
 
@@ -200,7 +201,36 @@ def _ratio(value: Array, unit: Array) -> Array:
     return xp.where(unit > 0, value / xp.where(unit > 0, unit, xp.ones_like(unit)), xp.nan)
 
 
-def _truth(n1: int, n2: int | None, r: int, kappa: float, kind: str, seed: Any, device: str) -> Factors:
+def ground_truth(
+    n1: int,
+    r: int,
+    *,
+    n2: int | None = None,
+    kappa: float = 1.0,
+    spectrum: str = "linear",
+    seed: int | np.ndarray = 0,
+    device: str = "cpu",
+) -> Factors:
+    """Return M of rank r with Haar-distributed singular vectors.
+
+    Parameters
+    ----------
+    n1, r : int
+        Size and rank; r = 0 gives M = 0.
+    n2 : int, optional
+        Gives a rectangular M, ``Factors(U S^1/2, V S^1/2)``. Default: positive semi-definite, ``Factors(U S^1/2)``.
+    kappa : float
+        Condition number; singular values fall from 1 to 1/kappa.
+    spectrum : {"linear", "geometric"}
+    seed : int or integer array
+        An array gives a batch of truths.
+    device : str
+
+    Raises
+    ------
+    ValueError
+        For sizes, ranks, names or devices out of range.
+    """
     square = n2 is None
     n2 = n1 if n2 is None else n2
     for name, value in (("n1", n1), ("n2", n2)):
@@ -208,12 +238,55 @@ def _truth(n1: int, n2: int | None, r: int, kappa: float, kind: str, seed: Any, 
             raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
     if not isinstance(r, (int, np.integer)) or isinstance(r, bool) or not 0 <= r <= min(n1, n2):
         raise ValueError(f"r must be an integer in 0..min(n1, n2) = {min(n1, n2)}, got {r!r}")
-    root = np.sqrt(spectrum(r, kappa, kind))
+    root = np.sqrt(singular_value_profile(r, kappa, spectrum))
     stream = Stream(seed, "truth")
     left = as_array(orthonormal(n1, r, stream.child("left", n1, r)) * root, device)
     if square:
         return Factors(left)
     return Factors(left, as_array(orthonormal(n2, r, stream.child("right", n2, r)) * root, device))
+
+
+def observe(
+    operator: Any, truth: Factors, *, scale: float | None = None, noise: float = 0.0, seed: int = 0
+) -> SensingProblem:
+    """Return the problem of recovering `truth` from ``y = scale (A(M) + noise * N(0, I))``.
+
+    Parameters
+    ----------
+    operator
+        From `lrtheory.operators`, or a user's own that passes `lrtheory.testing.check_operator`.
+    truth : Factors
+        M, from `ground_truth` or a user's own. Warns where the measurements are fewer than its degrees of freedom.
+    scale : float, optional
+        Default: the operator's ``unit_scale``, for which ``E |scale A(Z)|^2 = |Z|_F^2``.
+    noise : float
+        Standard deviation of the noise on one unscaled measurement.
+    seed : int
+        Draws the noise, from a stream of its own.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or `noise` is negative or not finite.
+    """
+    if isinstance(noise, bool) or not isinstance(noise, (int, float, np.number)) or not 0 <= noise < math.inf:
+        raise ValueError(f"noise must be finite and not negative, got {noise!r}")
+    if truth.shape != tuple(operator.matrix_shape):
+        raise ValueError(f"truth is {truth.shape}, the operator takes {tuple(operator.matrix_shape)}")
+    r, m = truth.k, operator.m
+    freedom = r * truth.shape[0] - r * (r - 1) // 2 if truth.symmetric else r * (sum(truth.shape) - r)
+    if m < freedom:
+        warnings.warn(f"m = {m} measurements cannot identify {freedom} degrees of freedom", stacklevel=2)
+    if math.isinf(m):
+        if noise:
+            raise ValueError("infinitely many measurements average the noise out: give noise=0")
+        return SensingProblem(operator, truth, truth)
+    scale = operator.unit_scale if scale is None else float(scale)
+    observations = scale * operator.forward(truth)
+    if noise:
+        draws = Stream(seed, "noise", m).normal((m,))
+        observations = observations + like(scale * noise * draws, observations)
+    return SensingProblem(operator, observations, truth, scale)
 
 
 def population_problem(
@@ -245,7 +318,7 @@ def population_problem(
     -----
     A step never forms an n1 x n2 matrix: ``R X = X (X^T X) - U S (U^T X)`` costs O(n k (k + r)).
     """
-    truth = _truth(n1, n2, r, kappa, spectrum, seed, device)
+    truth = ground_truth(n1, r, n2=n2, kappa=kappa, spectrum=spectrum, seed=seed, device=device)
     return SensingProblem(Identity(*truth.shape), truth, truth)
 
 
@@ -297,33 +370,22 @@ def gaussian_problem(
         raise ValueError('form="packed" serves symmetric measurements only: give symmetric=True')
     if not isinstance(m, (int, np.integer)) or isinstance(m, bool) or m < 1:
         raise ValueError(f"m must be an integer >= 1, got {m!r} (population_problem is the case m = infinity)")
-    if not (
-        isinstance(noise, (int, float, np.number)) and not isinstance(noise, bool) and np.isfinite(noise) and noise >= 0
-    ):
-        raise ValueError(f"noise must be finite and not negative, got {noise!r}")
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
         raise ValueError(f"seed must be an integer (one operator is drawn from it), got {type(seed).__name__}")
     if symmetric and n2 is not None and n2 != n1:
         raise ValueError(f"symmetric measurements need a square matrix, got {n1} x {n2}")
-    truth = _truth(n1, n2, r, kappa, spectrum, seed, device)
-    freedom = r * n1 - r * (r - 1) // 2 if truth.symmetric else r * (sum(truth.shape) - r)
-    if m < freedom:
-        warnings.warn(f"m = {m} measurements cannot identify {freedom} degrees of freedom", stacklevel=2)
+    truth = ground_truth(n1, r, n2=n2, kappa=kappa, spectrum=spectrum, seed=seed, device=device)
+    packed = symmetric and form in ("packed", "gram")
     operator = gaussian(
         m,
         *truth.shape,
         symmetric=symmetric,
         storage=storage,
-        packed=symmetric and form in ("packed", "gram"),
+        packed=packed,
         stream=Stream(seed, "operator"),
         device=device,
     )
-    scale = 1.0 / math.sqrt(m)
-    observations = scale * operator.forward(truth)
-    if noise:
-        draws = Stream(seed, "noise", m).normal((m,))
-        observations = observations + like(scale * noise * draws, observations)
-    problem = SensingProblem(operator, observations, truth, scale)
+    problem = observe(operator, truth, noise=noise, seed=seed)
     return problem.gram() if form == "gram" else problem
 
 

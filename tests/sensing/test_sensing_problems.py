@@ -15,7 +15,14 @@ from lrtheory.first_order import GradientDescent
 from lrtheory.low_rank import GivenFactors, RandomFactors
 from lrtheory.operators import Dense, Gram, Identity
 from lrtheory.random import Stream
-from lrtheory.sensing import SensingProblem, gaussian_problem, population_problem, reduce_population
+from lrtheory.sensing import (
+    SensingProblem,
+    gaussian_problem,
+    ground_truth,
+    observe,
+    population_problem,
+    reduce_population,
+)
 from lrtheory.solve import solve
 from lrtheory.spectra import orthonormal
 from lrtheory.testing import strategies
@@ -429,3 +436,41 @@ def test_a_problem_names_what_is_wrong_with_it(change, message):
 def test_gaussian_problem_names_what_is_wrong(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         gaussian_problem(4, 2, 20, **change)
+
+
+def test_observe_is_the_definition_for_any_operator_and_truth():
+    """y = scale (A(M) + noise N), with the scale that makes the operator an isometry on average."""
+    generator = np.random.default_rng(0)
+    truth = Factors(generator.standard_normal((5, 2)), generator.standard_normal((4, 2)))
+    matrices = generator.standard_normal((300, 5, 4))
+    clean = np.einsum("ijk,jk->i", matrices, truth.product())
+    for scale, factor in ((None, 300**-0.5), (0.25, 0.25)):
+        problem = observe(Dense(matrices), truth, scale=scale)
+        np.testing.assert_allclose(problem.observations, factor * clean, rtol=1e-12)
+        assert np.isclose(problem.scale, factor, rtol=1e-15)
+        assert problem.truth is truth
+    noise = observe(Dense(matrices), truth, noise=0.1, seed=3).observations * 300**0.5 - clean
+    assert 0.08 < noise.std() < 0.12
+    assert abs(noise.mean()) < 0.03
+    assert (noise != observe(Dense(matrices), truth, noise=0.1, seed=4).observations * 300**0.5 - clean).all()
+
+
+def test_observe_refuses_what_does_not_fit():
+    truth = ground_truth(5, 2)
+    with pytest.raises(ValueError, match=r"truth is \(5, 5\), the operator takes \(4, 4\)"):
+        observe(Identity(4), truth)
+    for noise in (-1.0, np.nan, True, "loud"):
+        with pytest.raises(ValueError, match="noise must be finite"):
+            observe(Dense(np.ones((30, 5, 5))), truth, noise=noise)
+    with pytest.raises(ValueError, match="average the noise out"):
+        observe(Identity(5), truth, noise=0.1)
+    with pytest.warns(UserWarning, match="m = 3 measurements cannot identify 9 degrees of freedom"):
+        observe(Dense(np.ones((3, 5, 5))), truth)
+
+
+def test_ground_truth_has_the_spectrum_asked_for():
+    for kind, expected in (("linear", [1, 0.55, 0.1]), ("geometric", [1, 10**-0.5, 0.1])):
+        for n2 in (None, 4):
+            truth = ground_truth(6, 3, n2=n2, kappa=10.0, spectrum=kind, seed=2)
+            assert truth.symmetric == (n2 is None)
+            np.testing.assert_allclose(np.linalg.svd(truth.product())[1][:3], expected, rtol=1e-12)
