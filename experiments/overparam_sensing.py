@@ -16,12 +16,12 @@ from lrtheory import plotting
 from lrtheory.backend import to_numpy
 from lrtheory.falsify import Floats, Ints, Search
 from lrtheory.first_order import GradientDescent
-from lrtheory.low_rank import GivenFactors, RandomFactors, RebalancedGradientDescent
-from lrtheory.random import Stream
-from lrtheory.rates import fit_geometric, fit_rate
-from lrtheory.sensing import gaussian_problem, population_problem, reduce_population, theory
-from lrtheory.solve import solve
+from lrtheory.low_rank import RandomFactors, RebalancedGradientDescent
+from lrtheory.rates import fit_rate
+from lrtheory.sensing import theory
+from lrtheory.sensing.trials import chosen, late_rate, measured, runs, table
 from lrtheory.sweep import Experiment, grid, mean_claim, median_claim, share_claim
+from lrtheory.sweep.frames import SEEDS, by_seed, cases, complete, largest, per_cell, where
 
 PAPER = "arXiv:2310.01769"
 DERIVED = f"lrtheory.sensing.theory (derived); order: {PAPER}"
@@ -85,66 +85,26 @@ def prepare(device):
 # -- run --------------------------------------------------------------------------------------------------------------
 
 
+def method(c):
+    """Algorithm and start that columns of cells name."""
+    symmetric = chosen(c, "model", ("symmetric", "asymmetric")) == "symmetric"
+    start = RandomFactors(c["k"], c["alpha"], None if symmetric else c["rho"])
+    if chosen(c, "algorithm", ("gd", "flat", "lift")) == "gd":
+        return GradientDescent(c["step_size"]), start
+    return RebalancedGradientDescent(c["step_size"], c["algorithm"], rank=c["r"]), start
+
+
+def problem(c, device):
+    return measured(c | {"symmetric": c["model"] == "symmetric"}, device)
+
+
 def run(cells, device):
-    """Solve cells that differ in alpha, rho, seed or init_seed only; one call of solve for each operator."""
-    groups = {}
-    for cell in cells:
-        groups.setdefault(None if cell["operator"] == "identity" else cell["seed"], []).append(cell)
-    for group in groups.values():
-        yield from run_group(group, device)
-
-
-def run_group(cells, device):
-    cell = cells[0]
-    symmetric = chosen(cell, "model", {"symmetric": True, "asymmetric": False})
-    population = chosen(cell, "operator", {"identity": True, "gaussian": False})
-    algorithm = chosen(
-        cell,
-        "algorithm",
-        {
-            "gd": GradientDescent(cell["step_size"]),
-            "flat": RebalancedGradientDescent(cell["step_size"], "flat", rank=cell["r"]),
-            "lift": RebalancedGradientDescent(cell["step_size"], "lift", rank=cell["r"]),
-        },
-    )
-    alpha, seed, init_seed = (np.array([c[name] for c in cells]) for name in ("alpha", "seed", "init_seed"))
-    start = RandomFactors(cell["k"], alpha, None if symmetric else np.array([c["rho"] for c in cells]))
-    stream = Stream(seed, init_seed)
-    if population:
-        problem = population_problem(cell["n"], cell["r"], seed=seed, device=device)
-        problem, x = reduce_population(problem, start(problem, stream.child("start")))
-        start = GivenFactors(x)
-    else:
-        kept = dict(form=cell["form"], storage=cell["storage"], symmetric=symmetric)
-        problem = gaussian_problem(cell["n"], cell["r"], int(cell["m"]), seed=cell["seed"], device=device, **kept)
-    watch = {"relative_error": cell["tolerance"]} if "tolerance" in cell else None
-    result = solve(problem, algorithm, start=start, max_steps=cell["max_steps"], watch=watch, stream=stream)
-
-    never = np.full(len(cells), -1)
-    floor = np.broadcast_to(result.resolution["error"], len(cells)) ** 2
-    weakest = np.linalg.svd(to_numpy(result.x.left), compute_uv=False)[:, -1]
-    for i, cell in enumerate(cells):
-        table = result.trace.table(i)
-        yield (
-            cell,
-            {
-                "iteration": table["iteration"],
-                "error_squared": table["error"] ** 2,
-                "relative_error": table["relative_error"],
-                "loss": table["loss"],
-                "floor": floor[i],
-                "sigma_k": weakest[i],
-                "first_below": result.first_below.get("relative_error", never)[i],
-                "rebalanced_at": result.events.get("rebalanced", never)[i],
-            },
-        )
-
-
-def chosen(cell, axis, choices):
-    """Return the choice that a cell names; an error lists the valid names."""
-    if cell[axis] not in choices:
-        raise ValueError(f"{axis} must be one of {', '.join(choices)}, got {cell[axis]!r}")
-    return choices[cell[axis]]
+    """Solve cells that differ in alpha, rho, seed or init_seed only."""
+    for group, _, result in runs(cells, device, method, problem=problem, reduce=True):
+        weakest = np.linalg.svd(to_numpy(result.x.left), compute_uv=False)[:, -1]
+        rebalanced = result.events.get("rebalanced", np.full(len(group), -1))
+        for i, cell in enumerate(group):
+            yield cell, table(result, i, sigma_k=weakest[i], rebalanced_at=rebalanced[i])
 
 
 # -- what the data say ------------------------------------------------------------------------------------------------
@@ -153,14 +113,8 @@ AXES = [
     *("model", "operator", "algorithm", "n", "r", "k", "m", "alpha", "rho", "step_size", "max_steps", "tolerance"),
     *("form", "storage", "seed", "init_seed"),
 ]
-SEEDS = ("seed", "init_seed")
 FOUND = ["slope", "rate", "constant", "sigma_k", "iterations"]
 ALPHAS = (0.1, 0.2, 0.4, 0.8)
-
-
-def complete(frame):
-    """The frame with a column for every axis (a preset or --set may leave sub-grids out)."""
-    return frame.reindex(columns=[*AXES, *(name for name in frame.columns if name not in AXES)])
 
 
 def summary(frame):
@@ -171,59 +125,24 @@ def summary(frame):
     the 1/t^2 law at the last iteration, 1 predicted; iterations: to the tolerance, counted from the modified step
     where there is one.
     """
-    rows = []
-    for key, cell in complete(frame).groupby(AXES, dropna=False, sort=True):
-        row = dict(zip(AXES, key, strict=True))
-        cell = cell[cell["iteration"] > 0]
-        if len(cell):  # a cell that failed has no iterations
-            row |= measure(row, cell)
-        rows.append(row)
-    return pd.DataFrame(rows, columns=[*AXES, *FOUND])
+    return per_cell(frame, AXES, FOUND, measure)
 
 
-def measure(cell, records):
-    t, error = records["iteration"].to_numpy(), records["error_squared"].to_numpy()
-    last = records.iloc[-1]
-    above = t[error > 10 * last["floor"]]
-    end = above[-1] if len(above) else t[-1]
-    redundant = theory.redundant_directions(cell["n"], cell["r"], cell["k"])
-    law = theory.symmetric_error_squared(t[-1], cell["step_size"], redundant)
+def measure(cell):
+    last = cell.iloc[-1]
+    t, error = last["iteration"], last["error_squared"]
+    redundant = theory.redundant_directions(last["n"], last["r"], last["k"])
+    law = theory.symmetric_error_squared(t, last["step_size"], redundant)
     counted = last["first_below"] if last["first_below"] >= 0 else np.nan
+    records = cell[cell["iteration"] > 0]
+    slope = fit_rate(records["iteration"].to_numpy(), records["error_squared"].to_numpy(), floor=last["floor"]).slope
     return {
-        "slope": fit_rate(t, error, floor=last["floor"]).slope,
-        "rate": -np.log(fit_geometric(t, error, window=(end / 2, end), floor=last["floor"]).factor),
-        "constant": error[-1] / law if redundant else np.nan,
+        "slope": slope,
+        "rate": late_rate(cell),
+        "constant": error / law if redundant else np.nan,
         "sigma_k": last["sigma_k"],
         "iterations": counted - max(last["rebalanced_at"], 0),
     }
-
-
-def where(frame, **conditions):
-    """Rows that agree with every condition (numbers to rounding)."""
-    keep = np.ones(len(frame), dtype=bool)
-    for name, value in conditions.items():
-        column = frame[name]
-        keep &= (column == value) if isinstance(value, str) else np.isclose(column.astype(float), value)
-    return frame[keep]
-
-
-def cases(rows, free, named=()):
-    """Group rows that agree in every axis outside `free`: nothing that a statement does not name is ever averaged.
-
-    Yields the end of an id, the case in words, and the rows. The `named` axes are always told, others where they vary.
-    """
-    fixed = [axis for axis in AXES if axis not in free]
-    told = [*named, *(axis for axis in fixed if axis not in named and rows[axis].nunique(dropna=False) > 1)]
-    for _, part in rows.groupby(fixed, dropna=False):
-        values = {axis: part[axis].iloc[0] for axis in told}
-        end = "".join(f".{v}" if isinstance(v, str) else f".{axis}{v:g}" for axis, v in values.items())
-        case = "".join(f", {v}" if isinstance(v, str) else f", {axis} = {v:g}" for axis, v in values.items())
-        yield end, case, part
-
-
-def by_seed(rows, value):
-    """The values as a Series indexed by seed, as claims take them."""
-    return pd.Series(np.asarray(value, dtype=float), index=pd.Index(rows["seed"], name="seed"))
 
 
 def by_alpha(rows, value):
@@ -258,7 +177,7 @@ def claims(frame):
 
 
 def power_law_claims(rows):
-    for end, case, part in cases(rows[rows["alpha"] >= 0.5], SEEDS, ["k"]):
+    for end, case, part in cases(rows[rows["alpha"] >= 0.5], AXES, SEEDS, ["k"]):
         slope = "mean exponent p of the law C (t + t0)^p that err^2 ends in is -2"
         constant = "mean of err^2 4 eta^2 t^2 / (k - r) at the last t is 1"
         values = by_seed(part, part["slope"]), by_seed(part, part["constant"])
@@ -267,18 +186,18 @@ def power_law_claims(rows):
 
 
 def exact_rank_claims(rows):
-    for end, case, part in cases(rows, SEEDS):
+    for end, case, part in cases(rows, AXES, SEEDS):
         predicted = -theory.exact_rank_log_factor(part["step_size"], 1.0)
         statement = f"population, k = r{case}: mean ratio of the rate of err^2 to -2 log(1 - eta sigma_r) is 1"
         yield mean_claim(f"T2.rate{end}", statement, DERIVED, (0.999, 1.001), by_seed(part, part["rate"] / predicted))
 
 
 def measured_claims(rows):
-    for end, case, part in cases(rows, SEEDS, ["m", "k"]):
+    for end, case, part in cases(rows, AXES, SEEDS, ["m", "k"]):
         statement = f"Gaussian{case}: mean exponent p of the law C (t + t0)^p that err^2 ends in is about -2"
         source = f"Omega(1/T^2) lower bound, {PAPER}"
         yield mean_claim(f"T3.slope{end}", statement, source, (-2.1, -1.8), by_seed(part, part["slope"]))
-    for end, case, part in cases(rows, ("m", *SEEDS), ["k"]):
+    for end, case, part in cases(rows, AXES, ("m", *SEEDS), ["k"]):
         few, many = part["m"].min(), part["m"].max()
         if few < many:
             at = [where(part, m=m).set_index(list(SEEDS))["constant"] for m in (few, many)]
@@ -289,7 +208,7 @@ def measured_claims(rows):
 
 def identity_claims(rows):
     far = rows[rows["alpha"] < 0.5]  # redundant and signal rates mix at larger alpha
-    for end, case, part in cases(far[far["sigma_k"] ** 2 > 0.05 * far["alpha"] ** 2], SEEDS, ["alpha"]):
+    for end, case, part in cases(far[far["sigma_k"] ** 2 > 0.05 * far["alpha"] ** 2], AXES, SEEDS, ["alpha"]):
         closed = -theory.asymmetric_log_factor(part["step_size"], part["sigma_k"])
         statement = f"population{case}: mean ratio of the rate of err^2 to -2 log(1 - eta sigma_k(F)^2) is 1"
         ratio = by_seed(part, part["rate"] / closed)
@@ -302,7 +221,7 @@ def alpha_claims(rows):
 
 
 def slope_claims(name, data, rows, predicted, named=()):
-    for end, case, part in cases(rows, ("alpha", *SEEDS), named):
+    for end, case, part in cases(rows, AXES, ("alpha", *SEEDS), named):
         part = shared_seeds(part)
         if part["alpha"].nunique() > 1:
             tested = ", ".join(f"{alpha:g}" for alpha in sorted(part["alpha"].unique()))
@@ -317,7 +236,7 @@ def shared_seeds(rows):
 
 
 def imbalance_claims(rows):
-    for end, case, part in cases(rows, ("rho", *SEEDS)):
+    for end, case, part in cases(rows, AXES, ("rho", *SEEDS)):
         unequal, equal = (where(part, rho=rho).groupby("seed")["rate"].mean() for rho in (1 / 3, 1.0))
         if not (len(unequal) and len(equal)):
             continue
@@ -330,7 +249,9 @@ def imbalance_claims(rows):
 
 
 def modified_step_claims(rows):
-    for end, case, part in cases(rows[rows["algorithm"].isin(("flat", "lift"))], ("alpha", *SEEDS), ["algorithm"]):
+    for end, case, part in cases(
+        rows[rows["algorithm"].isin(("flat", "lift"))], AXES, ("alpha", *SEEDS), ["algorithm"]
+    ):
         if part["alpha"].nunique() > 1:
             counts = by_alpha(part, "iterations")
             spread = counts.max(axis=1, skipna=False) / counts.min(axis=1, skipna=False)
@@ -348,17 +269,21 @@ def modified_step_claims(rows):
 def figure(frame):
     with plotting.style():
         fig, axes = plotting.panels(2, 2)
-        frame, table = complete(frame), summary(frame)
+        frame, table = complete(frame, AXES), summary(frame)
         over = frame[frame["k"] > frame["r"]]
         measured = where(over, model="asymmetric", operator="gaussian")
         plain = where(table[table["k"] > table["r"]], model="asymmetric", algorithm="gd", rho=1 / 3)
         modified = measured[~measured["alpha"].isin((0.1, 0.4, 0.8))]
         rates = plain[plain["alpha"].isin(ALPHAS)].dropna(subset="rate")
+        rates = pd.concat([largest(where(rates, operator=o), AXES, ["alpha"]) for o in ("gaussian", "identity")])
         panels = (
-            (panel_symmetric, largest(where(frame, model="symmetric", operator="identity"), ["k"])),
-            (panel_alpha, largest(where(measured[measured["alpha"].isin(ALPHAS)], algorithm="gd"), ["alpha"])),
-            (panel_rate, pd.concat([largest(where(rates, operator=o), ["alpha"]) for o in ("gaussian", "identity")])),
-            (panel_modified, largest(modified, ["algorithm", "alpha", "max_steps"])),
+            (panel_symmetric, largest(where(frame, model="symmetric", operator="identity"), AXES, ["k"])),
+            (panel_alpha, largest(where(measured[measured["alpha"].isin(ALPHAS)], algorithm="gd"), AXES, ["alpha"])),
+            (
+                panel_rate,
+                pd.concat([largest(where(rates, operator=o), AXES, ["alpha"]) for o in ("gaussian", "identity")]),
+            ),
+            (panel_modified, largest(modified, AXES, ["algorithm", "alpha", "max_steps"])),
         )
         for ax, (draw, data) in zip(axes, panels, strict=True):
             if len(data.dropna(subset="seed")):
@@ -366,12 +291,6 @@ def figure(frame):
             else:
                 plotting.no_data(ax)
         return fig
-
-
-def largest(rows, free):
-    """Of the cases that agree in every axis outside `free` and the seeds the one with most rows: panels pool none."""
-    fixed = [axis for axis in AXES if axis not in (*free, *SEEDS)]
-    return max((part for _, part in rows.groupby(fixed, dropna=False)), key=len, default=rows)
 
 
 ERROR = r"relative error $\|FG^\top-M\|_F\,/\,\|M\|_F$"
@@ -511,7 +430,7 @@ falsify = {
 
 experiment = Experiment(
     name="overparam_sensing",
-    version=1,
+    version=2,
     title="Over-parameterisation slows gradient descent in matrix sensing",
     paper=PAPER,
     presets=PRESETS,

@@ -147,6 +147,20 @@ def points(ax: Axes, frame: pd.DataFrame, x: str, y: str, index: int = 0, label:
     )
 
 
+def heat_map(figure: Any, ax: Axes, table: pd.DataFrame, xlabel: str, ylabel: str, label: str) -> None:
+    """Draw a table (rows: y, columns: x, both as they are listed) as cells, in a logarithmic grey-safe colour scale."""
+    from matplotlib.colors import LogNorm
+
+    image = ax.pcolormesh(table.to_numpy(), norm=LogNorm(), cmap="cividis", rasterized=True)
+    for axis, values in ((ax.xaxis, table.columns), (ax.yaxis, table.index)):
+        every = max(1, len(values) // 8)
+        axis.set_ticks(np.arange(len(values))[::every] + 0.5, [f"{value:.3g}" for value in values[::every]])
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.grid(visible=False)
+    figure.colorbar(image, ax=ax, label=label)
+
+
 def theory(ax: Axes, x: Any, y: Any, label: str | None = None, colour: str = "0.25") -> None:
     """Draw a prediction as a thin dashed line."""
     ax.plot(x, y, linestyle=(0, (5, 3)), linewidth=0.8, color=colour, label=label, zorder=3)

@@ -1,12 +1,12 @@
 """The claims and the figure of overparam_sensing, on made-up data: each claim holds where it should and can fail."""
 
 import itertools
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from lrtheory.sensing import trials
 from lrtheory.sweep import grid, loading
 
 T = np.unique(np.geomspace(1, 3e4, 110).astype(int))
@@ -225,14 +225,13 @@ def test_every_axis_that_runs_together_matters(experiment, base, axis):
 
 def test_seeds_redraw_the_truth_and_init_seeds_do_not(monkeypatch, experiment):
     drawn = []
-    module = sys.modules[experiment.run.__module__]
-    real = module.solve
+    real = trials.solve
 
     def spy(problem, *arguments, **options):
         drawn.append((problem.truth.product(), options["start"](problem, options["stream"].child("start")).left))
         return real(problem, *arguments, **options)
 
-    monkeypatch.setattr(module, "solve", spy)
+    monkeypatch.setattr(trials, "solve", spy)
     for seed, init_seed in ((0, 0), (1, 0), (0, 1)):
         run(experiment, **SENSING, alpha=0.2, rho=1 / 3, seed=seed, init_seed=init_seed)
     (truth, start), (other, _), (same, moved) = drawn

@@ -1,0 +1,152 @@
+"""imbalance, phase_map, incremental_learning: claims on made-up data, confirmed and denied; figures; real cells."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lrtheory.sweep import loading
+
+T = np.unique(np.geomspace(1, 4e4, 120).astype(int))
+COMMON = dict(n=24, r=2, init_seed=0, step_size=0.2, floor=1e-30, first_below=-1, status="running")
+
+
+def experiment(name):
+    return loading.load(loading.find(name))[0]
+
+
+def decay(rate, **cell):
+    """Records of a run whose squared error falls by exp(-rate) an iteration."""
+    y = np.maximum(3 * np.exp(-rate * T), 1e-31)
+    table = dict(iteration=T, error_squared=y, relative_error=np.sqrt(y / 3), loss=y / 4)
+    return pd.DataFrame(table).assign(**(COMMON | cell))
+
+
+def verdicts(name, frame):
+    return {claim.id: claim.verdict for claim in experiment(name).claims(frame)}
+
+
+def imbalance(power=(0.0, 2.0), gain=4.0):
+    """`power`: of alpha at rho = 0, population and Gaussian; `gain`: of rho below 1 over rho = 1."""
+    parts = []
+    for (operator, m, p), seed in itertools.product((("identity", np.nan, 0), ("gaussian", 480, 1)), range(10)):
+        cell = dict(operator=operator, m=m, k=4, seed=seed, max_steps=40_000)
+        spread = 1 + 0.02 * seed
+        for alpha in (0.1, 0.2, 0.4):
+            parts.append(decay(0.02 * (alpha / 0.4) ** power[p] * spread, alpha=alpha, rho=0.0, **cell))
+        for rho in (0.1, 1 / 3, 0.5, 0.85, 1.0):
+            parts.append(decay(0.004 * (gain if rho < 1 else 1) * spread, alpha=0.4, rho=rho, **cell))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_imbalance_claims_hold_and_fail():
+    good = verdicts("imbalance", imbalance())
+    assert set(good) == {
+        *("E8.slowest.identity.alpha0.4", "E8.slowest.gaussian.alpha0.4"),
+        *("E8.zero.identity", "E8.zero.gaussian"),
+    }
+    assert set(good.values()) == {"holds"}
+    assert set(verdicts("imbalance", imbalance(gain=0.5)).values()) == {"holds", "fails"}
+    bad = verdicts("imbalance", imbalance(power=(2.0, 0.0)))
+    assert bad["E8.zero.identity"] == bad["E8.zero.gaussian"] == "fails"
+
+
+def phase_map(alpha_power=2.0, k_power=-1.0):
+    parts = []
+    for k, alpha, seed in itertools.product((2, 3, 4, 8), (0.1, 0.2, 0.4), range(5)):
+        cell = dict(operator="identity", k=k, alpha=alpha, rho=1 / 3, seed=seed, max_steps=40_000)
+        parts.append(decay(0.2 * alpha**alpha_power * k**k_power * (1 + 0.02 * seed), **cell))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_phase_map_claims_hold_and_fail():
+    good = verdicts("phase_map", phase_map())
+    assert set(good) == {f"E12.alpha.k{k}" for k in (3, 4, 8)} | {f"E12.k.alpha{a:g}" for a in (0.1, 0.2, 0.4)}
+    assert set(good.values()) == {"holds"}
+    bad = verdicts("phase_map", phase_map(alpha_power=1.0, k_power=1.0))
+    assert set(bad.values()) == {"fails"}
+
+
+def incremental(growth=1.0, near=0.01):
+    """Singular values that grow by `growth` times what theory says, and a smallest distance `near` to each rank."""
+    t = np.arange(1501)
+    parts = []
+    for (operator, m), alpha, seed in itertools.product(
+        (("identity", np.nan), ("gaussian", 1200)), (1e-2, 1e-4, 1e-6), range(5)
+    ):
+        columns = dict(iteration=t, error_squared=1e-3, relative_error=1e-2, loss=1e-3, sigma_4=alpha**2)
+        for i, sigma in enumerate(np.geomspace(1, 1 / 6, 3)):
+            grown = np.minimum(2 * np.log(alpha) + 2 * growth * t * np.log1p(0.1 * sigma), 700)
+            columns[f"sigma_{i + 1}"] = np.minimum(np.exp(grown) * (1 + 0.01 * seed), sigma)
+            columns[f"distance_{i + 1}"] = near * np.linalg.norm(np.geomspace(1, 1 / 6, 3)) * (1 + 0.01 * seed)
+        cell = dict(operator=operator, m=m, n=20, r=3, k=6, kappa=6, spectrum="geometric", alpha=alpha, seed=seed)
+        cell |= dict(step_size=0.1, max_steps=1500)
+        parts.append(pd.DataFrame(columns).assign(**(COMMON | cell)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_incremental_learning_claims_hold_and_fail():
+    good = verdicts("incremental_learning", incremental())
+    visits = {f"I2.visit.s{s}.{operator}" for s in (1, 2) for operator in ("identity", "gaussian")}
+    assert set(good) == {f"I1.delay.sigma{i}" for i in (1, 2, 3)} | visits
+    assert set(good.values()) == {"holds"}
+    bad = verdicts("incremental_learning", incremental(growth=1.1, near=0.2))
+    assert set(bad.values()) == {"fails"}
+
+
+def test_a_singular_value_that_is_never_learnt_leaves_the_claim_open():
+    frame = incremental()
+    frame["sigma_3"] = 1e-9
+    found = verdicts("incremental_learning", frame)
+    assert found["I1.delay.sigma3"] == "inconclusive"
+    assert found["I1.delay.sigma2"] == "holds"
+
+
+MADE_UP = {"imbalance": imbalance, "phase_map": phase_map, "incremental_learning": incremental}
+
+
+@pytest.mark.parametrize("name", MADE_UP)
+def test_figure_and_claims_take_what_there_is(name):
+    """An empty frame, each value of each axis alone, and a cell that failed."""
+    frame = MADE_UP[name]()
+    made = experiment(name)
+    made.figure(frame)
+    axes = [axis for axis in next(iter(made.presets["small"])) if axis in frame]
+    parts = [frame[frame[axis] == value] for axis in axes for value in frame[axis].dropna().unique()[:2]]
+    cell = {axis: frame[axis].iloc[0] for axis in axes}
+    failed = pd.DataFrame([{name: cell.get(name, np.nan) for name in frame}])
+    for part in (frame.iloc[:0], failed, *parts):
+        made.figure(part)
+        assert all(claim.verdict != "fails" for claim in made.claims(part))
+
+
+@pytest.mark.parametrize("name", MADE_UP)
+@pytest.mark.parametrize("preset", ["small", "paper"])
+def test_a_few_real_cells_run(name, preset):
+    made = experiment(name)
+    tiny = made.presets[preset]
+    for axis, value in dict(max_steps=40, seed=[0], n=12, m=300, k=[4], r=2, form="gram").items():
+        tiny = tiny.with_axis(axis, value if isinstance(value, list) else [value])
+    cells = list(tiny)
+    groups = {}
+    for cell in cells:
+        key = tuple(sorted((axis, value) for axis, value in cell.items() if axis not in made.together))
+        groups.setdefault(key, []).append(cell)
+    parts = [pd.DataFrame(t).assign(**cell) for group in groups.values() for cell, t in made.run(group, "cpu")]
+    assert len(parts) == len(cells)
+    frame = pd.concat(parts, ignore_index=True)
+    assert frame["relative_error"].between(0, 10).all()
+    assert frame["iteration"].max() == 40
+    made.figure(frame)
+    made.claims(frame)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MADE_UP)
+def test_every_claim_of_the_small_preset_holds(name, tmp_path):
+    from lrtheory.sweep import run
+
+    made = experiment(name)
+    frame = run(made, out=tmp_path)
+    assert {claim.id: claim.verdict for claim in made.claims(frame) if claim.verdict != "holds"} == {}
