@@ -11,6 +11,7 @@ from lrtheory.backend import Array, per_element
 from lrtheory.factors import Factors
 from lrtheory.first_order import check_step_size
 from lrtheory.low_rank.preconditioned import check_factors, precondition, rank_deficient
+from lrtheory.operators.loops import repeat_step
 from lrtheory.random import Stream
 from lrtheory.solve import State
 
@@ -67,6 +68,9 @@ class ApproximatedGaussNewton:
         x = alternate(problem, state.x, self.step_size, self.rcond)
         return replace(state, x=x, t=state.t + 1)
 
+    def advance(self, problem: Any, state: State, n_steps: int, active: np.ndarray) -> Any:
+        return repeat_step(self, problem, state, n_steps, active)
+
 
 @dataclass(frozen=True, eq=False)
 class AlternatingPreconditionedGradientDescent:
@@ -108,6 +112,9 @@ class AlternatingPreconditionedGradientDescent:
 
     def step(self, problem: Any, state: State) -> State:
         return replace(state, x=alternate(problem, state.x, self.step_size), t=state.t + 1)
+
+    def advance(self, problem: Any, state: State, n_steps: int, active: np.ndarray) -> Any:
+        return repeat_step(self, problem, state, n_steps, active)
 
     def events(self, state: State) -> dict[str, Array]:
         return {"rank_deficient": rank_deficient(state.x)}

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, is_array, namespace, per_element, to_numpy
+from lrtheory.backend import Array, is_array, is_numpy, namespace, per_element, to_numpy
 from lrtheory.factors import Factors, transpose
 from lrtheory.first_order import check_step_size
+from lrtheory.operators.loops import repeat_step
 from lrtheory.random import Stream
 from lrtheory.solve import State
+
+SMALL = 1024  # entries of a factor up to which the kernel beats LAPACK and the calls around it
 
 
 def precondition(gradient: Array, factor: Array, damping: Any = 0.0, rcond: float | None = None) -> Array:
@@ -35,6 +38,14 @@ def precondition(gradient: Array, factor: Array, damping: Any = 0.0, rcond: floa
     matrix, whose condition number is the square of G's, nor an inverse of it is formed, and one element of a batch that
     is singular or not finite (NaN comes out) is no affair of the others. O((n + n') k^2) a factor.
     """
+    small = factor.shape[-2] * factor.shape[-1] <= SMALL
+    if small and is_numpy(gradient, factor) and gradient.dtype == factor.dtype:
+        return _kernel(gradient, factor, damping, rcond)
+    return plain_precondition(gradient, factor, damping, rcond)
+
+
+def plain_precondition(gradient: Array, factor: Array, damping: Any = 0.0, rcond: float | None = None) -> Array:
+    """`precondition` as an expression of any array library."""
     xp = namespace(gradient, factor)
     s, vt = _right_singular(factor)
     eigenvalues = s * s + per_element(damping, s)
@@ -44,6 +55,17 @@ def precondition(gradient: Array, factor: Array, damping: Any = 0.0, rcond: floa
         kept = eigenvalues > rcond * eigenvalues[..., :1]
         inverse = xp.where(kept, 1.0 / xp.where(kept, eigenvalues, 1.0), 0.0 * eigenvalues)
     return ((gradient @ transpose(vt)) * inverse[..., None, :]) @ vt
+
+
+def _kernel(gradient: np.ndarray, factor: np.ndarray, damping: Any, rcond: float | None) -> np.ndarray:
+    from lrtheory.low_rank import _cpu
+
+    batch, dtype = factor.shape[:-2], factor.dtype
+    g, f = (np.require(a, dtype, ["C", "W"]).reshape(-1, *a.shape[-2:]) for a in (gradient, factor))
+    damped = np.full(f.shape[0], damping, dtype) if np.ndim(damping) == 0 else np.array(damping, dtype).reshape(-1)
+    out = np.empty(g.shape, dtype)
+    _cpu.precondition(g, f, damped, -1.0 if rcond is None else float(rcond), _cutoff(factor), out)
+    return out.reshape(gradient.shape)
 
 
 def _right_singular(factor: Array) -> tuple[Array, Array]:
@@ -56,8 +78,12 @@ def _right_singular(factor: Array) -> tuple[Array, Array]:
 
 def _singular(eigenvalues: Array, factor: Array) -> Array:
     """Return which elements have no inverse to rounding: shape ``(*batch, 1)``."""
-    cutoff = float(namespace(factor).finfo(factor.dtype).eps) * max(factor.shape[-2:])
-    return eigenvalues[..., -1:] <= cutoff**2 * eigenvalues[..., :1]
+    return eigenvalues[..., -1:] <= _cutoff(factor) ** 2 * eigenvalues[..., :1]
+
+
+def _cutoff(factor: Array) -> float:
+    """Return the ratio of singular values below which a matrix counts as singular, as `numpy.linalg.matrix_rank`."""
+    return float(namespace(factor).finfo(factor.dtype).eps) * max(factor.shape[-2:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +141,9 @@ class ScaledGradientDescent:
         direction = Factors(left) if x.symmetric else Factors(left, precondition(gradient.right, x.left, self.damping))
         return replace(state, x=x - direction * per_element(self.step_size, x), t=state.t + 1)
 
+    def advance(self, problem: Any, state: State, n_steps: int, active: np.ndarray) -> Any:
+        return repeat_step(self, problem, state, n_steps, active)
+
     def events(self, state: State) -> dict[str, Array]:
         return {"rank_deficient": rank_deficient(state.x, self.damping)}
 
@@ -166,6 +195,9 @@ class PreconditionedGradientDescent:
         both = x.left if x.symmetric else xp.concat([x.left, x.right], axis=-2)
         direction = gradient.map(lambda a: precondition(a, both, damping, rcond=0.0))
         return replace(state, x=x - direction * per_element(self.step_size, x), t=state.t + 1)
+
+    def advance(self, problem: Any, state: State, n_steps: int, active: np.ndarray) -> Any:
+        return repeat_step(self, problem, state, n_steps, active)
 
 
 def check_factors(x: Any, asymmetric: bool = False) -> None:
