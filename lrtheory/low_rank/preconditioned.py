@@ -60,7 +60,7 @@ def plain_precondition(gradient: Array, factor: Array, damping: Any = 0.0, rcond
 def _kernel(gradient: np.ndarray, factor: np.ndarray, damping: Any, rcond: float | None) -> np.ndarray:
     from lrtheory.low_rank import _cpu
 
-    batch, dtype = factor.shape[:-2], factor.dtype
+    dtype = factor.dtype
     g, f = (np.require(a, dtype, ["C", "W"]).reshape(-1, *a.shape[-2:]) for a in (gradient, factor))
     damped = np.full(f.shape[0], damping, dtype) if np.ndim(damping) == 0 else np.array(damping, dtype).reshape(-1)
     out = np.empty(g.shape, dtype)
