@@ -12,7 +12,7 @@ from lrtheory import plotting
 from lrtheory.sensing.methods import USUAL, published
 from lrtheory.sensing.trials import late_rate, runs, table
 from lrtheory.sweep import Experiment, grid, mean_claim
-from lrtheory.sweep.frames import SEEDS, cases, largest, per_cell
+from lrtheory.sweep.frames import SEEDS, cases, finished, largest, per_cell
 
 PAPER = "arXiv:2005.08898"
 
@@ -89,9 +89,9 @@ def figure(frame):
     with plotting.style():
         fig, axes = plotting.panels(1, 2)
         titles = {"scaled_gd": "ScaledGD", "gd_spectral": "gradient descent"}
+        frame = finished(frame)
         for ax, (method, name) in zip(axes, titles.items(), strict=True):
             rows = frame[frame["method"] == method] if "method" in frame else frame
-            rows = rows.dropna(subset="iteration") if "iteration" in rows else rows
             if len(rows):
                 panel(ax, largest(rows, [a for a in AXES if a in rows], ["kappa"]), name)
             else:

@@ -14,7 +14,7 @@ from lrtheory import plotting
 from lrtheory.sensing.methods import USUAL, published
 from lrtheory.sensing.trials import late_rate, runs, table
 from lrtheory.sweep import Experiment, grid, median_claim, share_claim
-from lrtheory.sweep.frames import SEEDS, by_seed, cases, largest, per_cell, where
+from lrtheory.sweep.frames import SEEDS, by_seed, cases, finished, largest, per_cell, where
 
 PAPER = "arXiv:2310.01769"
 
@@ -114,9 +114,9 @@ def imbalance_claims(rows):
 def figure(frame):
     with plotting.style():
         fig, axes = plotting.panels(1, 2)
+        frame = finished(frame)
         for ax, name, scale in zip(axes, NAMES, ("log", "linear"), strict=True):
             rows = where(frame, operator=name) if "operator" in frame else frame
-            rows = rows.dropna(subset="iteration") if "iteration" in rows else rows
             if len(rows):
                 panel(ax, largest(rows, [a for a in AXES if a in rows], ["method", "rho", "step_size"]), scale)
             else:

@@ -17,6 +17,11 @@ def complete(frame: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     return frame.reindex(columns=[*axes, *(name for name in frame.columns if name not in axes)])
 
 
+def finished(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the cells that did not fail: those with an iteration."""
+    return frame.dropna(subset="iteration") if "iteration" in frame else frame
+
+
 def where(frame: pd.DataFrame, **conditions: Any) -> pd.DataFrame:
     """Return the rows that agree with every condition (numbers to rounding)."""
     keep = np.ones(len(frame), dtype=bool)
