@@ -1,7 +1,7 @@
 """Compiled loops of gradient descent on factors, for the operators of this package and NumPy arrays.
 
 They equal repeated steps of `lrtheory.first_order.GradientDescent` to rounding. The population case and the normal form
-run as one kernel; a stored operator is a plain loop over compiled passes, which cost far more than a call.
+run as one kernel; an operator given by rows is a plain loop over compiled passes, which cost far more than a call.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import numpy as np
 
 from lrtheory.backend import is_numpy, to_numpy
 from lrtheory.factors import Factors
-from lrtheory.operators import _rows
-from lrtheory.operators._stored import StoredRows
+from lrtheory.operators._row_operator import RowOperator
 from lrtheory.operators.gram import Gram
 from lrtheory.operators.identity import Identity
 
@@ -63,8 +62,8 @@ def gradient_descent(
     elif isinstance(operator, Gram) and operator.h.dtype == np.float64 and is_numpy(operator.h) and scale == 1.0:
         target = y.product() if isinstance(y, Factors) else y
         moved = gradient_descent_gram(operator, _flat(x), _leading(target, batch, 2), eta, n_steps, moving)
-    elif isinstance(operator, StoredRows) and is_numpy(operator.rows) and not isinstance(y, Factors):
-        moved = gradient_descent_stored(operator, _flat(x), _leading(y, batch, 1), scale, eta, n_steps, moving)
+    elif isinstance(operator, RowOperator) and operator.compiled and not isinstance(y, Factors):
+        moved = gradient_descent_rows(operator, _flat(x), _leading(y, batch, 1), scale, eta, n_steps, moving)
     else:
         return NotImplemented
     factors, taken = moved
@@ -111,13 +110,13 @@ def gradient_descent_gram(
     return (Factors(left) if x.symmetric else Factors(left, right)), taken
 
 
-def gradient_descent_stored(
-    operator: StoredRows, x: Factors, y: np.ndarray, scale: float, eta: np.ndarray, n_steps: int, active: np.ndarray
+def gradient_descent_rows(
+    operator: RowOperator, x: Factors, y: np.ndarray, scale: float, eta: np.ndarray, n_steps: int, active: np.ndarray
 ) -> tuple[Factors, np.ndarray]:
     """Gradient descent through an operator's rows: one pass over them a step, y ``(B or 1, m)``."""
 
     def pull(z: np.ndarray) -> np.ndarray:
-        return operator.restore(_rows.numpy_pass(operator.rows, operator.flatten(z), y, scale, "residual", 1.0)[1])
+        return operator.restore(operator.flat_pass(operator.flatten(z), y, scale, "residual", 1.0)[1])
 
     return _descend(pull, operator.symmetric, x, eta, n_steps, active)
 
