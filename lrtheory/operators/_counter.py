@@ -55,13 +55,13 @@ def words(key: int, first: int, last: int) -> np.ndarray:
 def signs(word: np.ndarray, d: int) -> np.ndarray:
     """Return the d signs of each row: words ``(..., width)`` to float64 ``(..., d)``."""
     bits = (word[..., None] >> np.arange(SIGNS, dtype=np.uint64)) & np.uint64(1)
-    return 2.0 * bits.reshape(*word.shape[:-1], -1)[..., :d] - 1.0
+    return 2.0 * bits.reshape(*word.shape[:-1], SIGNS * word.shape[-1])[..., :d] - 1.0
 
 
 def quantised(word: np.ndarray, d: int) -> np.ndarray:
     """Return the d quantised normal numbers of each row: words ``(..., width)`` to float64 ``(..., d)``."""
     index = (word[..., None] >> np.arange(0, 48, 12, dtype=np.uint64)) & np.uint64(LEVELS - 1)
-    return table()[index.reshape(*word.shape[:-1], -1)[..., :d].astype(np.int64)]
+    return table()[index.reshape(*word.shape[:-1], QUARTERS * word.shape[-1])[..., :d].astype(np.int64)]
 
 
 @cache

@@ -21,9 +21,8 @@ from lrtheory.operators._cpu import FAST, _run_parts
 STORED, SIGN, QUANTISED = 0, 1, 2  # where entries come from
 TILE = 4  # rows
 GROUP = 64  # rows that a part of `dots` takes: each finds the block of the point in cache
-COLUMNS = 2048  # of a block
-FEW_COLUMNS = 512  # the fewest ...
-PARTS = 16  # ... of a part of `adds`, of which there are so many where there are columns enough
+COLUMNS = 4096  # of a block, at most
+PARTS, FEW_COLUMNS = 4, 512  # `adds` is cut into so many parts where that leaves each so many columns
 
 _ONE, _LEVEL = np.uint64(1), np.uint64(4095)
 _GAMMA, _FIRST, _SECOND = np.uint64(GAMMA), np.uint64(MIX[0]), np.uint64(MIX[1])
@@ -45,10 +44,8 @@ def _fetch(law, bits, key, width, i, first, last, words):
     for q in range(4):
         row = words[q]
         if law == STORED:
-            if i + q < bits.shape[0]:
-                row[: last - first] = bits[i + q, first:last]
-            else:
-                row[: last - first] = np.uint64(0)
+            for w in range(last - first):
+                row[w] = bits[i + q, first + w] if i + q < bits.shape[0] else np.uint64(0)
         else:
             c = np.uint64(i + q) * np.uint64(width) + np.uint64(first)
             for w in range(last - first):
@@ -273,7 +270,8 @@ def adjoint(source, d, v):
     law, width = source[0], source[4]
     each = 4 if law == QUANTISED else 64
     weights = _filled_up(v, -(-v.shape[1] // TILE) * TILE)
-    block = min(max(-(-width // PARTS), FEW_COLUMNS // each), COLUMNS // each)
+    parts = max(min(PARTS, d // FEW_COLUMNS), -(-d // COLUMNS), 1)
+    block = -(-width // parts)
     g = np.empty((weights.shape[0], width * each))
     _run_parts(adds, (*source, block, weights), -(-width // block), 1, (g,))
     return g[: v.shape[0], :d]

@@ -46,7 +46,7 @@ class GeneratedRows(RowOperator):
 
     def flat_pass(self, z: Array, y: Array, scale: float, link: str, threshold: float) -> tuple[Array, Array]:
         value, pulled = evaluate(scale * self.flat_forward(z) - y, link, threshold)
-        return value, self.flat_adjoint(scale * pulled)
+        return value, scale * self.flat_adjoint(pulled)
 
     def _blocks(self, prototype: Array) -> Iterator[tuple[slice, Array]]:
         """Yield all rows, some at a time, in the library and precision of `prototype`."""

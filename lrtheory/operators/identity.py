@@ -36,6 +36,7 @@ class Identity:
 
     m = math.inf
     symmetric = False  # the adjoint of a matrix that is not symmetric is not
+    unit_scale = 1.0
     dtype = np.dtype(np.float64)
 
     def __post_init__(self) -> None:

@@ -2,5 +2,14 @@
 
 from lrtheory.sensing import theory
 from lrtheory.sensing.problems import SensingProblem, gaussian_problem, population_problem, reduce_population
+from lrtheory.sensing.rip import RIPEstimate, estimate_rip
 
-__all__ = ["SensingProblem", "gaussian_problem", "population_problem", "reduce_population", "theory"]
+__all__ = [
+    "RIPEstimate",
+    "SensingProblem",
+    "estimate_rip",
+    "gaussian_problem",
+    "population_problem",
+    "reduce_population",
+    "theory",
+]
