@@ -44,8 +44,9 @@ def _fetch(law, bits, key, width, i, first, last, words):
     for q in range(4):
         row = words[q]
         if law == STORED:
+            stored = bits[min(i + q, bits.shape[0] - 1), first:last]  # beyond the last row anything will do
             for w in range(last - first):
-                row[w] = bits[i + q, first + w] if i + q < bits.shape[0] else np.uint64(0)
+                row[w] = stored[w]
         else:
             c = np.uint64(i + q) * np.uint64(width) + np.uint64(first)
             for w in range(last - first):

@@ -102,8 +102,9 @@ class RowOperator:
 
         Notes
         -----
-        Reads the m d stored numbers once. One or two trials take a fused kernel each, more take two matrix products
-        for each block of rows, all trials together.
+        Rows that are stored are read once: one or two trials take a fused kernel each, more take two matrix products
+        for each block of rows, all trials together. Rows that are made from bits are made twice, for all trials at
+        once.
         """
         check_link(link, threshold)
         flat = self.flatten(matrix(z, self.matrix_shape))
