@@ -1,7 +1,7 @@
 """Compiled loops of gradient descent on factors, for the operators of this package and NumPy arrays.
 
 They equal repeated steps of `lrtheory.first_order.GradientDescent` to rounding. The population case and the normal form
-run as one kernel; a stored operator is a plain loop over compiled passes, which cost far more than a call.
+run as one kernel; an operator given by rows is a plain loop over compiled passes, which cost far more than a call.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import numpy as np
 from lrtheory._iterates import select
 from lrtheory.backend import is_numpy, to_numpy
 from lrtheory.factors import Factors
-from lrtheory.operators import _rows
-from lrtheory.operators._stored import StoredRows
+from lrtheory.operators._row_operator import RowOperator
 from lrtheory.operators.gram import Gram
 from lrtheory.operators.identity import Identity
 
@@ -64,8 +63,8 @@ def gradient_descent(
     elif isinstance(operator, Gram) and operator.h.dtype == np.float64 and is_numpy(operator.h) and scale == 1.0:
         target = y.product() if isinstance(y, Factors) else y
         moved = gradient_descent_gram(operator, _flat(x), _leading(target, batch, 2), eta, n_steps, moving)
-    elif isinstance(operator, StoredRows) and is_numpy(operator.rows) and not isinstance(y, Factors):
-        moved = gradient_descent_stored(operator, _flat(x), _leading(y, batch, 1), scale, eta, n_steps, moving)
+    elif isinstance(operator, RowOperator) and operator.compiled and not isinstance(y, Factors):
+        moved = gradient_descent_rows(operator, _flat(x), _leading(y, batch, 1), scale, eta, n_steps, moving)
     else:
         return NotImplemented
     factors, taken = moved
@@ -98,9 +97,7 @@ class UncheckedProblem:
         if isinstance(operator, Gram):
             value, residual = operator.residual_and_gradient(z, self.observations)
         else:
-            value, flat = _rows.numpy_pass(
-                operator.rows, operator.flatten(z), self.observations, self.scale, "residual", 1.0
-            )
+            value, flat = operator.flat_pass(operator.flatten(z), self.observations, self.scale, "residual", 1.0)
             residual = operator.restore(flat)
         value, residual = value.reshape(self.batch), residual.reshape(self.batch + residual.shape[1:])
         transposed = residual if operator.symmetric else residual.swapaxes(-1, -2)
@@ -120,9 +117,9 @@ def unchecked(problem: Any, x: Any) -> UncheckedProblem | None:
     arrays = (x.left, x.right, *((y.left, y.right) if isinstance(y, Factors) else (y,)))
     if not is_numpy(*arrays) or any(a.dtype != np.float64 for a in arrays):
         return None
-    stored = isinstance(operator, StoredRows) and is_numpy(operator.rows) and not isinstance(y, Factors)
+    rows = isinstance(operator, RowOperator) and operator.compiled and not isinstance(y, Factors)
     normal = isinstance(operator, Gram) and is_numpy(operator.h) and problem.scale == 1.0
-    return UncheckedProblem(problem, x.batch_shape) if stored or normal else None
+    return UncheckedProblem(problem, x.batch_shape) if rows or normal else None
 
 
 def repeat_step(algorithm: Any, problem: Any, state: Any, n_steps: int, active: np.ndarray) -> Any:
@@ -189,13 +186,13 @@ def gradient_descent_gram(
     return (Factors(left) if x.symmetric else Factors(left, right)), taken
 
 
-def gradient_descent_stored(
-    operator: StoredRows, x: Factors, y: np.ndarray, scale: float, eta: np.ndarray, n_steps: int, active: np.ndarray
+def gradient_descent_rows(
+    operator: RowOperator, x: Factors, y: np.ndarray, scale: float, eta: np.ndarray, n_steps: int, active: np.ndarray
 ) -> tuple[Factors, np.ndarray]:
     """Gradient descent through an operator's rows: one pass over them a step, y ``(B or 1, m)``."""
 
     def pull(z: np.ndarray) -> np.ndarray:
-        return operator.restore(_rows.numpy_pass(operator.rows, operator.flatten(z), y, scale, "residual", 1.0)[1])
+        return operator.restore(operator.flat_pass(operator.flatten(z), y, scale, "residual", 1.0)[1])
 
     return _descend(pull, operator.symmetric, x, eta, n_steps, active)
 
