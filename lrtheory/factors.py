@@ -123,6 +123,11 @@ def transpose(a: Any) -> Any:
     return a.transposed() if isinstance(a, Factors) else namespace(a).matrix_transpose(a)
 
 
+def dense(a: Any) -> Array:
+    """Return the array that a matrix stands for: an array itself, Factors and other forms through ``product()``."""
+    return a.product() if hasattr(a, "product") else a
+
+
 def concatenate(a: Factors, b: Factors, sign: float = 1.0) -> Factors:
     """Return factors of the sum ``A + sign * B``: the columns of both side by side (batches broadcast)."""
     xp = namespace(a.left, b.left)

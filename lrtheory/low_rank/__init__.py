@@ -3,17 +3,21 @@
 from lrtheory.low_rank.gauss_newton import AlternatingPreconditionedGradientDescent, ApproximatedGaussNewton
 from lrtheory.low_rank.preconditioned import PreconditionedGradientDescent, ScaledGradientDescent
 from lrtheory.low_rank.rebalancing import RebalancedGradientDescent, rebalance
-from lrtheory.low_rank.starts import GivenFactors, OrthonormalFactors, RandomFactors, SpectralFactors
+from lrtheory.low_rank.starts import GivenFactors, OrthonormalFactors, RandomFactors, SpectralFactors, ZeroFactors
+from lrtheory.low_rank.thresholding import IterativeHardThresholding, NormalizedIterativeHardThresholding
 
 __all__ = [
     "AlternatingPreconditionedGradientDescent",
     "ApproximatedGaussNewton",
     "GivenFactors",
+    "IterativeHardThresholding",
+    "NormalizedIterativeHardThresholding",
     "OrthonormalFactors",
     "PreconditionedGradientDescent",
     "RandomFactors",
     "RebalancedGradientDescent",
     "ScaledGradientDescent",
     "SpectralFactors",
+    "ZeroFactors",
     "rebalance",
 ]

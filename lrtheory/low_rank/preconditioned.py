@@ -206,7 +206,7 @@ def check_factors(x: Any, asymmetric: bool = False) -> None:
         kind = "asymmetric factors (F, G): start with rho, or with GivenFactors(F, G)" if asymmetric else "Factors"
         raise ValueError(f"the method needs {kind}, got {x!r}")
     if x.k > min(x.shape):
-        raise ValueError(f"k must be <= min(n1, n2) = {min(x.shape)} for a method with an inverse, got {x.k}")
+        raise ValueError(f"k must be <= min(n1, n2) = {min(x.shape)} for a method that inverts or truncates, got {x.k}")
 
 
 def rank_deficient(x: Factors, damping: Any = 0.0) -> Array:

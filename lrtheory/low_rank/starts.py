@@ -144,6 +144,37 @@ class SpectralFactors:
 
 
 @dataclass(frozen=True, eq=False)
+class ZeroFactors:
+    """Zero factors of inner dimension k, for methods that start at ``Z = 0`` and keep rank k, as thresholding does.
+
+    A saddle of the factorised loss: gradient descent on the factors never leaves it.
+
+    Parameters
+    ----------
+    k : int
+        Search rank, >= 1.
+    asymmetric : bool
+        Start ``F G^T`` instead of ``X X^T``.
+    """
+
+    k: int
+    asymmetric: bool = False
+
+    def __post_init__(self) -> None:
+        check_rank(self.k)
+
+    def __call__(self, problem: Any, stream: Stream) -> Factors:
+        if not self.asymmetric:
+            require_square(problem)
+        like_x = problem.prototype
+        xp = namespace(like_x)
+        left, right = (
+            xp.zeros((*problem.batch_shape, n, self.k), dtype=like_x.dtype, device=like_x.device) for n in problem.shape
+        )
+        return Factors(left, right) if self.asymmetric else Factors(left)
+
+
+@dataclass(frozen=True, eq=False)
 class GivenFactors:
     """Start from given factors: ``GivenFactors(X)`` or ``GivenFactors(F, G)`` (arrays, or one Factors).
 

@@ -9,10 +9,13 @@ from lrtheory.first_order import GradientDescent
 from lrtheory.low_rank import (
     AlternatingPreconditionedGradientDescent,
     ApproximatedGaussNewton,
+    IterativeHardThresholding,
+    NormalizedIterativeHardThresholding,
     PreconditionedGradientDescent,
     RandomFactors,
     ScaledGradientDescent,
     SpectralFactors,
+    ZeroFactors,
 )
 
 Columns = dict[str, Any]
@@ -37,6 +40,8 @@ METHODS: dict[str, Callable[[Columns], tuple[Any, Any]]] = {
         AlternatingPreconditionedGradientDescent(c["step_size"]),
         RandomFactors(c["k"], c["alpha"], c["rho"]),
     ),
+    "iht": lambda c: (IterativeHardThresholding(c["step_size"]), ZeroFactors(c["k"], asymmetric=True)),
+    "niht": lambda c: (NormalizedIterativeHardThresholding(), ZeroFactors(c["k"], asymmetric=True)),
 }
 
 _GENERIC = {"alpha": 1.0, "rho": 1.0}  # entries N(0, 1/n), as the paper of `agn` starts
@@ -52,6 +57,8 @@ USUAL: dict[str, dict[str, float]] = {
     "prec_gd_asym": {"step_size": 0.3} | _GENERIC,
     "agn": {"step_size": 0.5} | _GENERIC,
     "apgd": {"step_size": 0.5} | _GENERIC,
+    "iht": {"step_size": 0.7},
+    "niht": {},
 }
 """The usual parameters of each method, for a truth with sigma_1 = 1: a cell says them all.
 

@@ -143,6 +143,20 @@ class SensingProblem:
     def gradient(self, x: Any) -> Any:
         return self.value_and_gradient(x)[1]
 
+    def curvature(self, direction: Any) -> Array:
+        """Return ``|scale A(direction)|^2``, shape ``batch``: the second derivative of the squares along a direction.
+
+        For a matrix ``(*batch, n1, n2)`` or Factors; an exact line search divides by it. One pass over the data.
+        """
+        if isinstance(self.operator, Identity):
+            if isinstance(direction, Factors):
+                return norm(direction) ** 2
+            return namespace(direction).sum(direction * direction, axis=(-2, -1))
+        image = self.operator.forward(direction)
+        if isinstance(self.operator, Gram):
+            return self.operator.observation_inner(image, image)
+        return self.scale**2 * namespace(image).sum(image * image, axis=-1)
+
     def backprojection(self) -> Array:
         """Return ``scale A*(y)``, shape ``(*batch, n1, n2)``."""
         if isinstance(self.operator, Identity):
