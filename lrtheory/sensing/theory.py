@@ -66,3 +66,17 @@ def rebalanced_log_factor(step_size: Any, beta: Any) -> Any:
     Derived, population case: after the modified step F has the singular value beta in every redundant direction.
     """
     return 2.0 * np.log1p(-np.asarray(step_size) * np.square(beta))
+
+
+def noise_error(noise: Any, n1: Any, n2: Any, rank: Any, m: Any) -> Any:
+    """Return the root mean square of ``|estimate - M|_F`` for least squares over matrices of a rank, Gaussian design.
+
+    ``sigma sqrt(p / (m - p - 1))`` with ``p = rank (n1 + n2 - rank)`` degrees of freedom, sigma the standard deviation
+    of the noise on one unscaled measurement. Derived: to first order the estimate is ordinary least squares on the
+    tangent space at M, whose p coefficients have the covariance ``sigma^2 (B^T B)^-1``, B an m x p Gaussian matrix,
+    and ``E tr (B^T B)^-1 = p / (m - p - 1)``. NaN unless m > p + 1.
+    """
+    p = np.asarray(rank, dtype=np.float64) * (np.asarray(n1) + np.asarray(n2) - np.asarray(rank))
+    spare = np.asarray(m) - p - 1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(spare > 0, np.asarray(noise) * np.sqrt(p / spare), np.nan)[()]

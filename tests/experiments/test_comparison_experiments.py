@@ -95,3 +95,51 @@ def test_sym_vs_asym_claims_hold_and_fail():
     assert set(good) == ids
     assert set(good.values()) == {"holds"}
     assert set(verdicts("sym_vs_asym", order_rate(0.05, 1e-3, 1.0)).values()) == {"fails"}
+
+
+def noisy(power=1.0, constant=1.0, overfit=1.5):
+    """The cells of noise with a final error constant * sigma^power, times `overfit` for each doubling of k."""
+    parts = []
+    for cell in experiment("noise").presets["small"]:
+        least_squares = np.sqrt(92 / (cell["m"] - 93))  # p = r (2n - r) = 92 degrees of freedom
+        error = constant * least_squares * 1e-4 * (cell["noise"] / 1e-4) ** power
+        error *= overfit ** np.log2(cell["k"] / cell["r"]) * (1 + 0.01 * cell["seed"])
+        table = dict(iteration=[0, 100], error_squared=[2.0, error**2], relative_error=1e-3)
+        parts.append(pd.DataFrame(table).assign(**cell))
+    return experiment("noise").claims(pd.concat(parts, ignore_index=True))
+
+
+def test_noise_claims_hold_and_fail():
+    linear = {f"E10.linear.{m}.k{k}" for m in ("agn", "niht") for k in (2, 4, 8)} | {"E10.linear.gd.k2"}
+    others = {f"E10.{claim}.{m}" for m in ("gd", "agn", "niht") for claim in ("constant", "overfit")}
+    good = noisy()
+    assert {claim.id for claim in good} == linear | others
+    assert {claim.verdict for claim in good} == {"holds"}
+    assert {claim.verdict for claim in noisy(power=0.5, constant=2.0, overfit=0.8)} == {"fails"}
+
+
+def recovery(needed, delta_power=-0.5):
+    """The cells of sample_complexity, recovered from ``needed(cell)`` measurements on."""
+    parts = []
+    for cell in experiment("sample_complexity").presets["small"]:
+        first = 50 if cell["m"] >= needed(cell) else -1
+        delta = cell["m"] ** delta_power * (1 + 0.01 * cell["seed"]) if cell["probes"] else np.nan
+        table = dict(iteration=[0], relative_error=[1.0], first_below=first, delta=delta)
+        parts.append(pd.DataFrame(table).assign(**cell))
+    frame = pd.concat(parts, ignore_index=True)
+    return {claim.id: claim.verdict for claim in experiment("sample_complexity").claims(frame)}
+
+
+def test_sample_complexity_claims_hold_and_fail():
+    rows = {f"{m}.k{k}" for m in ("gd", "agn", "niht") for k in (2, 4)}
+    good = recovery(lambda cell: 40 * cell["k"])
+    shifts = {f"E9.shift.{m}" for m in ("gd", "agn", "niht")}
+    assert set(good) == {f"E9.{claim}.{row}" for claim in ("many", "few") for row in rows} | shifts | {"E9.isometry"}
+    assert set(good.values()) == {"holds"}
+    easy = recovery(lambda cell: 30 + 2 / cell["k"], delta_power=0.5)
+    assert {claim for claim, verdict in easy.items() if verdict == "fails"} == {f"E9.few.{row}" for row in rows} | {
+        "E9.isometry"
+    }
+    assert {verdict for claim, verdict in recovery(lambda cell: 1e9).items() if "many" in claim} == {"fails"}
+    backwards = recovery(lambda cell: 400 / cell["k"])
+    assert {backwards[shift] for shift in shifts} == {"fails"}
