@@ -3,6 +3,7 @@
 from lrtheory.low_rank.gauss_newton import AlternatingPreconditionedGradientDescent, ApproximatedGaussNewton
 from lrtheory.low_rank.preconditioned import PreconditionedGradientDescent, ScaledGradientDescent
 from lrtheory.low_rank.rebalancing import RebalancedGradientDescent, rebalance
+from lrtheory.low_rank.riemannian import RiemannianConjugateGradient, RiemannianGradientDescent
 from lrtheory.low_rank.starts import GivenFactors, OrthonormalFactors, RandomFactors, SpectralFactors, ZeroFactors
 from lrtheory.low_rank.thresholding import IterativeHardThresholding, NormalizedIterativeHardThresholding
 
@@ -16,6 +17,8 @@ __all__ = [
     "PreconditionedGradientDescent",
     "RandomFactors",
     "RebalancedGradientDescent",
+    "RiemannianConjugateGradient",
+    "RiemannianGradientDescent",
     "ScaledGradientDescent",
     "SpectralFactors",
     "ZeroFactors",
