@@ -1,6 +1,7 @@
 """Factored methods that need only operator, loss and factors: shared by sensing, robust recovery and completion."""
 
 from lrtheory.low_rank.gauss_newton import AlternatingPreconditionedGradientDescent, ApproximatedGaussNewton
+from lrtheory.low_rank.nuclear import NuclearNorm
 from lrtheory.low_rank.preconditioned import PreconditionedGradientDescent, ScaledGradientDescent
 from lrtheory.low_rank.rebalancing import RebalancedGradientDescent, rebalance
 from lrtheory.low_rank.riemannian import RiemannianConjugateGradient, RiemannianGradientDescent
@@ -13,6 +14,7 @@ __all__ = [
     "GivenFactors",
     "IterativeHardThresholding",
     "NormalizedIterativeHardThresholding",
+    "NuclearNorm",
     "OrthonormalFactors",
     "PreconditionedGradientDescent",
     "RandomFactors",
