@@ -95,7 +95,8 @@ def truncated_svd(z: Any, k: int | None = None) -> tuple[Array, Array, Array]:
     if z.symmetric:
         u, s, _ = _svd(z.left, k)
         return u, s * s, u
-    (q_left, left), (q_right, right) = _qr(z.left), _qr(z.right)
+    qr = namespace(z.left).linalg.qr
+    (q_left, left), (q_right, right) = qr(z.left), qr(z.right)
     u, s, v = _svd(left @ transpose(right), k)
     return q_left @ u, s, q_right @ v
 
@@ -132,7 +133,7 @@ def truncated_eigh(z: Any, k: int | None = None) -> tuple[Array, Array]:
     if not isinstance(z, Factors):
         return _eigh((z + transpose(z)) / 2, k)
     xp = namespace(z.left)
-    q, both = _qr(z.left if z.symmetric else xp.concat([z.left, z.right], axis=-1))
+    q, both = xp.linalg.qr(z.left if z.symmetric else xp.concat([z.left, z.right], axis=-1))
     left, right = both[..., : z.k], both[..., -z.k :]
     core = left @ transpose(right)
     w, v = _eigh((core + transpose(core)) / 2, k)
@@ -149,14 +150,6 @@ def _finite(z: Array) -> tuple[Array, Array]:
     xp = namespace(z)
     finite = xp.all(xp.isfinite(z), axis=(-2, -1))[..., None]
     return finite, z if bool(xp.all(finite)) else xp.where(finite[..., None], z, xp.zeros_like(z))
-
-
-def _qr(z: Array) -> tuple[Array, Array]:
-    """Return the thin QR factorisation; R of a matrix that is not finite is NaN."""
-    xp = namespace(z)
-    finite, z = _finite(z)
-    q, upper = xp.linalg.qr(z)
-    return q, xp.where(finite[..., None], upper, xp.full_like(upper, xp.nan))
 
 
 def _svd(z: Array, k: int) -> tuple[Array, Array, Array]:

@@ -13,6 +13,8 @@ from lrtheory.low_rank import (
     NormalizedIterativeHardThresholding,
     PreconditionedGradientDescent,
     RandomFactors,
+    RiemannianConjugateGradient,
+    RiemannianGradientDescent,
     ScaledGradientDescent,
     SpectralFactors,
     ZeroFactors,
@@ -42,6 +44,8 @@ METHODS: dict[str, Callable[[Columns], tuple[Any, Any]]] = {
     ),
     "iht": lambda c: (IterativeHardThresholding(c["step_size"]), ZeroFactors(c["k"], asymmetric=True)),
     "niht": lambda c: (NormalizedIterativeHardThresholding(), ZeroFactors(c["k"], asymmetric=True)),
+    "riemannian_gd": lambda c: (RiemannianGradientDescent(), SpectralFactors(c["k"], asymmetric=True)),
+    "riemannian_cg": lambda c: (RiemannianConjugateGradient(), SpectralFactors(c["k"], asymmetric=True)),
 }
 
 _GENERIC = {"alpha": 1.0, "rho": 1.0}  # entries N(0, 1/n), as the paper of `agn` starts
@@ -59,6 +63,8 @@ USUAL: dict[str, dict[str, float]] = {
     "apgd": {"step_size": 0.5} | _GENERIC,
     "iht": {"step_size": 0.7},
     "niht": {},
+    "riemannian_gd": {},
+    "riemannian_cg": {},
 }
 """The usual parameters of each method, for a truth with sigma_1 = 1: a cell says them all.
 

@@ -289,9 +289,9 @@ def test_what_they_cannot_start_from(algorithm):
         solve(problem, algorithm, start=ZeroFactors(4, asymmetric=True), max_steps=1)
     with pytest.raises(ValueError, match="needs Factors"):
         solve(problem, algorithm, start=lambda problem, stream: np.zeros((4, 3)), max_steps=1)
-    with pytest.raises(ValueError, match="symmetric .*4 x 3"):
+    with pytest.raises(ValueError, match=r"symmetric .*4 x 3"):
         solve(problem, algorithm, start=ZeroFactors(2), max_steps=1)
-    with pytest.raises(ValueError, match="k .*0"):
+    with pytest.raises(ValueError, match=r"k .*0"):
         ZeroFactors(0)
 
 
