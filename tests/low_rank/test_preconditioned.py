@@ -1,5 +1,8 @@
 """Preconditioned descent against plain transcriptions, higher precision, invariances and closed forms."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import array_api_strict
@@ -27,6 +30,7 @@ from lrtheory.sensing import gaussian_problem, population_problem
 from lrtheory.solve import solve
 from lrtheory.testing import check_algorithm, strategies
 
+INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 BOTH = pytest.mark.parametrize("dual", [dual_factor, plain_dual_factor], ids=["kernel", "plain"])
 
 
@@ -42,7 +46,7 @@ def ill_conditioned(n, k, condition, seed=0, dtype=np.float64):
 @BOTH
 @pytest.mark.parametrize(("k", "condition"), [(1, 1.0), (2, 1e3), (2, 1e7), (5, 1.0), (5, 1e5), (5, 1e7)])
 @pytest.mark.parametrize("damping", [0.0, 1e-9])
-def test_the_error_grows_with_the_condition_of_the_factor_not_of_its_gram(dual, k, condition, damping):
+def test_the_error_of_dual_factors_grows_with_the_condition_of_the_factor_not_of_its_gram(dual, k, condition, damping):
     factor = ill_conditioned(12, k, condition)
     with mpmath.workdps(60):
         g = mpmath.matrix(factor.tolist())
@@ -55,11 +59,23 @@ def test_the_error_grows_with_the_condition_of_the_factor_not_of_its_gram(dual, 
         assert np.linalg.norm(normal - exact) / np.linalg.norm(exact) > 1e3 * error
 
 
+@pytest.mark.skipif(INTERPRETED, reason="this is the test that runs the others without the compiler")
+def test_the_kernel_without_the_compiler():
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore", __file__, "-k", "dual"],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
 SHAPES = st.tuples(st.integers(0, 5), st.integers(1, 4))
 
 
 @given(SHAPES, strategies.seeds(), st.sampled_from([(), (1,), (3,), (2, 2)]), st.booleans(), st.booleans())
-def test_the_kernel_is_the_plain_expression(shape, seed, batch, damped, truncated):
+def test_the_dual_kernel_is_the_plain_expression(shape, seed, batch, damped, truncated):
     more, k = shape
     generator = np.random.default_rng(seed)
     factor = generator.standard_normal((*batch, k + more, k))
@@ -76,7 +92,7 @@ def test_the_kernel_is_the_plain_expression(shape, seed, batch, damped, truncate
 
 
 @BOTH
-def test_an_element_that_has_no_inverse_is_its_own_affair(dual):
+def test_an_element_without_a_dual_is_its_own_affair(dual):
     factor = np.random.default_rng(0).standard_normal((6, 5, 3))
     alone = [dual(factor[i]) for i in range(6)]
     factor[1, 2, 0] = np.nan
@@ -99,7 +115,7 @@ def test_an_element_that_has_no_inverse_is_its_own_affair(dual):
 
 @BOTH
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_cutoff_is_on_the_eigenvalues_of_the_gram_matrix(dual, dtype):
+def test_the_cutoff_of_duals_is_on_the_eigenvalues_of_the_gram_matrix(dual, dtype):
     factor = ill_conditioned(10, 3, 1e4, dtype=dtype)  # eigenvalues 1, 1e-4, 1e-8
     for rcond, rank in ((1e-10, 3), (1e-6, 2), (1e-2, 1)):
         got = dual(factor, rcond=rcond)
@@ -304,7 +320,7 @@ def test_a_run_ends_before_it_would_invert_rounding(algorithm, seed):
     """Population, k > r: redundant singular values, and the error with them, halve each step.
 
     A direction of relative size s is known to eps / s, and that is what enters the product. At the last iterate, with
-    s near sqrt(k eps), it still is that of exact arithmetic to 1e-5 (factors of norm 10 on the way); inverting on, to s = 1e-14, would not be.
+    s near sqrt(k eps), it still is that of exact arithmetic to 1e-5; with inverses on to s = 1e-14 it would not be.
     """
     problem = population_problem(8, 2, seed=seed)
     start = RandomFactors(3, 0.5, rho=0.8)
