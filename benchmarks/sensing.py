@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.machine import matrix_product, reader, spin
 from benchmarks.operators import few_bits, matrix_free
 from benchmarks.record import Row, alternate
+from benchmarks.recovery import to_accuracy
 from lrtheory import backend
 from lrtheory.factors import Factors
 from lrtheory.operators import Dense, Gram, SymmetricPacked, gaussian
@@ -39,6 +40,8 @@ def rows(quick: bool) -> Iterator[Row]:
     for n, k in ((50, 5), (500, 10)):
         yield population(n, k, rounds)
     yield from solvers(*SIZES[0], rounds=3 if quick else 7, quick=quick)
+    for n, m in SIZES[:1] if quick else SIZES:
+        yield from to_accuracy(n, m, rounds=3)
     yield from processes(rounds=3 if quick else 7)
     for n, m in () if quick else SIZES:
         yield from few_bits(n, m, rounds)
@@ -255,7 +258,7 @@ def solvers(n: int, m: int, rounds: int, quick: bool, k: int = 5, r: int = 3) ->
     each = (time.perf_counter() - start) / few
     yield Row(name, size, t["single"], "Python loop over measurements", each * STEPS, target=25.0)
 
-    def to_accuracy() -> None:
+    def descent_to_accuracy() -> None:
         done = solve(
             problems[single],
             GradientDescent(STEP_SIZE),
@@ -267,7 +270,7 @@ def solvers(n: int, m: int, rounds: int, quick: bool, k: int = 5, r: int = 3) ->
         if done.status != "converged":
             raise AssertionError(f"the solver ended as {done.status!r}")
 
-    start_time = alternate({"ours": to_accuracy}, 3, seconds=0.0)["ours"]
+    start_time = alternate({"ours": descent_to_accuracy}, 3, seconds=0.0)["ours"]
     yield pymanopt_row(f"n={n} m={m} k=r={r}", dense, y, scale, x0[:, :r], truth.product(), start_time)
 
 

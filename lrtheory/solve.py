@@ -8,7 +8,6 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +26,15 @@ from lrtheory._iterates import (
 from lrtheory.backend import is_array, like, namespace, to_numpy
 from lrtheory.factors import Factors
 from lrtheory.random import Stream, as_stream
+from lrtheory.stopping import Below, Stalled
 from lrtheory.trace import Result, Trace
 
-__all__ = ["Below", "State", "batch_shape", "finite", "geometric_grid", "record_grid", "select", "solve"]
+__all__ = ["Below", "Stalled", "State", "batch_shape", "finite", "geometric_grid", "record_grid", "select", "solve"]
 
-RUNNING, CONVERGED, DIVERGED, TIMED_OUT = "running", "converged", "diverged", "timed out"
+RUNNING, DIVERGED, TIMED_OUT = "running", "diverged", "timed out"
+CONVERGED, STOPPED = Below.status, Stalled.status
 PER_DECADE = 30
 CHUNK_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Below:
-    """Stop an element (status "converged") when a metric is below a threshold, seen on the grid of 30 a decade."""
-
-    metric: str
-    threshold: float
 
 
 def geometric_grid(max_steps: int, per_decade: int = PER_DECADE) -> np.ndarray:
@@ -77,7 +70,7 @@ def solve(
     max_steps: int,
     record: str | Sequence[int] | np.ndarray = "geometric",
     watch: Mapping[str, float] | None = None,
-    stop: Below | Sequence[Below] | None = None,
+    stop: Below | Stalled | Sequence[Below | Stalled] | None = None,
     time_limit: float | None = None,
     checkpoint: tuple[str | os.PathLike[str], float] | None = None,
     stream: int | np.ndarray | Stream = 0,
@@ -102,7 +95,7 @@ def solve(
         ``{"error": 1e-6}`` finds the first step at which the metric is below the threshold (``Result.first_below``). It
         is looked for on a fixed geometric grid and then by bisection from the state kept at the grid point before:
         exact where the metric crosses once within that 8 % segment.
-    stop : Below or sequence of Below, optional
+    stop : Below, Stalled or a sequence of them, optional
         Seen on the same grid. Otherwise only `max_steps` and non-finite iterates end a run.
     time_limit : float, optional
         Seconds; unfinished elements get the status "timed out".
@@ -133,12 +126,12 @@ def solve(
         raise ValueError(f"max_steps must be an integer >= 0, got {max_steps!r}")
     if time_limit is not None and not time_limit > 0:
         raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
-    stops = [] if stop is None else [stop] if isinstance(stop, Below) else list(stop)
-    if any(not isinstance(s, Below) for s in stops):
-        raise TypeError(f"stop must be Below(metric, threshold) or a sequence of them, got {stop!r}")
-    for name, value in [*dict(watch or {}).items(), *((s.metric, s.threshold) for s in stops)]:
+    stops = [] if stop is None else [stop] if isinstance(stop, (Below, Stalled)) else list(stop)
+    if any(not isinstance(s, (Below, Stalled)) for s in stops):
+        raise TypeError(f"stop must be Below(metric, threshold), Stalled(metric) or a sequence of them, got {stop!r}")
+    for name, value in dict(watch or {}).items():
         if not isinstance(value, (int, float, np.number)) or np.isnan(value):
-            raise ValueError(f"watch and stop take numbers as thresholds, got {value!r} for {name!r}")
+            raise ValueError(f"watch takes numbers as thresholds, got {value!r} for {name!r}")
     if checkpoint is not None:
         if isinstance(checkpoint, (str, os.PathLike)) or len(checkpoint) != 2 or not checkpoint[1] >= 0:
             raise ValueError(f"checkpoint must be (path, seconds >= 0), got {checkpoint!r}")
@@ -170,7 +163,19 @@ def solve(
 class _Run:
     """One call of `solve` under way. `SAVED` is what a checkpoint holds."""
 
-    SAVED = ("state", "kept", "position", "taken", "status", "first_below", "rows", "seconds", "fingerprint", "loop")
+    SAVED = (
+        "state",
+        "kept",
+        "position",
+        "taken",
+        "status",
+        "first_below",
+        "rows",
+        "seconds",
+        "fingerprint",
+        "loop",
+        "past",
+    )
 
     def __init__(
         self,
@@ -179,7 +184,7 @@ class _Run:
         stream: Stream,
         batch: tuple[int, ...],
         watch: dict[str, float],
-        stops: list[Below],
+        stops: list[Below | Stalled],
     ) -> None:
         self.problem, self.algorithm, self.stream, self.batch = problem, algorithm, stream, batch
         self.watch, self.stops = watch, stops
@@ -190,6 +195,7 @@ class _Run:
         self.taken = 0  # steps taken by the elements that are still running
         self.seconds = 0.0
         self.loop = "plain"
+        self.past: list[list[tuple[int, np.ndarray]]] = [[] for _ in stops]  # what each rule has seen
 
     # -- set-up -------------------------------------------------------------------------------------------------
 
@@ -220,7 +226,7 @@ class _Run:
             self.points,
             sorted(self.records),
             self.watch,
-            [(s.metric, s.threshold) for s in self.stops],
+            self.stops,
             {name: v.tolist() for name, v in first.items()},
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -312,8 +318,9 @@ class _Run:
                 need = self.active & (self.first_below[name] < 0) & (values[name] < threshold)
                 if need.any():
                     self.first_below[name][need] = self.bisect(name, threshold, point, need)[need]
-            for rule in self.stops:
-                self.status[self.active & (values[rule.metric] < rule.threshold)] = CONVERGED
+            for rule, past in zip(self.stops, self.past, strict=True):
+                self.status[self.active & rule.reached(point, values[rule.metric], past)] = rule.status
+                past.append((point, values[rule.metric]))
             self.kept = self.state
 
     def bisect(self, name: str, threshold: float, point: int, need: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ class Result:
         The last finite state of each element; ``state.t`` says after how many steps.
     trace : Trace
     status : str array of batch shape
-        ``"running"`` (all max_steps taken), ``"converged"``, ``"diverged"`` or ``"timed out"``.
+        ``"running"`` (all max_steps taken), ``"converged"``, ``"stopped"``, ``"diverged"`` or ``"timed out"``.
     first_below : dict of int arrays of batch shape
         For each watched metric the first step at which it is below its threshold; -1 where it never was.
     events : dict of int arrays of batch shape

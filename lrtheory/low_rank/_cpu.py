@@ -1,4 +1,4 @@
-"""Numba kernel of the preconditioner: products of a matrix with the inverse of a small Gram matrix.
+"""Numba kernel of the preconditioner: a factor times the inverse of its small Gram matrix.
 
 For a factor of a few columns LAPACK's singular value decomposition costs less than calling it and shaping its results.
 """
@@ -12,17 +12,16 @@ SWEEPS = 60  # of the one-sided Jacobi method, which converges quadratically: so
 
 
 @njit(cache=True, nogil=True)
-def precondition(gradient, factor, damping, rcond, cutoff, out):
-    """Overwrite out with ``gradient (G^T G + damping I)^-1`` for each trial; see `preconditioned.precondition`.
+def dual_factor(factor, damping, rcond, cutoff, out):
+    """Overwrite out with ``G (G^T G + damping I)^-1`` for each trial; see `preconditioned.dual_factor`.
 
     Parameters
     ----------
-    gradient, out : array ``(B, n, k)``
-    factor : array ``(B, n', k)``
+    factor, out : array ``(B, n, k)``
+        G
     damping : array ``(B,)``
     rcond : float
-        Negative: without a cutoff, and NaN where G is singular, that is where its smallest singular value is at most
-        `cutoff` times the largest.
+        Negative: no pseudo-inverse, and NaN where the smallest eigenvalue is at most `cutoff` times the largest.
     cutoff : float
 
     Notes
@@ -82,17 +81,14 @@ def precondition(gradient, factor, damping, rcond, cutoff, out):
             eigenvalues[j] = total + damping[b]
             largest = max(largest, eigenvalues[j])
             smallest = min(smallest, eigenvalues[j])
-        if rcond < 0.0 and smallest <= cutoff * cutoff * largest:
+        if rcond < 0.0 and smallest <= cutoff * largest:
             out[b] = np.nan
             continue
         out[b] = 0.0
         for j in range(k):
             if rcond >= 0.0 and not eigenvalues[j] > rcond * largest:
                 continue
-            for i in range(gradient.shape[1]):
-                total = 0.0
+            for i in range(n):
+                weight = u[j, i] / eigenvalues[j]
                 for q in range(k):
-                    total += gradient[b, i, q] * v[j, q]
-                total /= eigenvalues[j]
-                for q in range(k):
-                    out[b, i, q] += total * v[j, q]
+                    out[b, i, q] += weight * v[j, q]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from lrtheory.backend import Array, per_element
-from lrtheory.factors import Factors
+from lrtheory.factors import Factors, transpose
 from lrtheory.first_order import check_step_size
-from lrtheory.low_rank.preconditioned import check_factors, precondition, rank_deficient
+from lrtheory.low_rank.preconditioned import check_factors, dual_factor
 from lrtheory.operators.loops import repeat_step
 from lrtheory.random import Stream
 from lrtheory.solve import State
@@ -91,8 +91,8 @@ class AlternatingPreconditionedGradientDescent:
     Notes
     -----
     Two passes over the data and O((n1 + n2) k^2) a step. The form is the standard one that the abstract of [1]_
-    describes; its text has not been consulted. Where a factor has lost rank to rounding its inverse does not exist:
-    that element ends as "diverged" at the iterate before, and `Result.events["rank_deficient"]` is True.
+    describes; its text has not been consulted. Where a factor has lost rank to rounding (for k > r, once the redundant
+    singular values are near zero) its inverse does not exist, and that element ends as "diverged" at the last iterate.
 
     References
     ----------
@@ -116,12 +116,11 @@ class AlternatingPreconditionedGradientDescent:
     def advance(self, problem: Any, state: State, n_steps: int, active: np.ndarray) -> Any:
         return repeat_step(self, problem, state, n_steps, active)
 
-    def events(self, state: State) -> dict[str, Array]:
-        return {"rank_deficient": rank_deficient(state.x)}
-
 
 def alternate(problem: Any, x: Factors, step_size: Any, rcond: float | None = None) -> Factors:
-    """Return the factors after a half-step of the left one and then one of the right one; `rcond` as `precondition`."""
+    """Return the factors after a half-step of the left one and then one of the right one; `rcond` as `dual_factor`."""
     eta = per_element(step_size, x)
-    x = Factors(x.left - eta * precondition(problem.gradient(x).left, x.right, rcond=rcond), x.right)
-    return Factors(x.left, x.right - eta * precondition(problem.gradient(x).right, x.left, rcond=rcond))
+    _, residual = problem.matrix_gradient(x)
+    x = Factors(x.left - eta * (residual @ dual_factor(x.right, rcond=rcond)), x.right)
+    _, residual = problem.matrix_gradient(x)
+    return Factors(x.left, x.right - eta * (transpose(residual) @ dual_factor(x.left, rcond=rcond)))

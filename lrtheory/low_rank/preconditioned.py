@@ -17,73 +17,72 @@ from lrtheory.solve import State
 SMALL = 1024  # entries of a factor up to which the kernel beats LAPACK and the calls around it
 
 
-def precondition(gradient: Array, factor: Array, damping: Any = 0.0, rcond: float | None = None) -> Array:
-    """Return ``gradient (G^T G + damping I)^-1`` for the factor G, or with a pseudo-inverse.
+def dual_factor(factor: Array, damping: Any = 0.0, rcond: float | None = None) -> Array:
+    """Return ``G (G^T G + damping I)^-1`` for the factor G, or with a pseudo-inverse.
 
     Parameters
     ----------
-    gradient : array ``(*batch, n, k)``
-    factor : array ``(*batch, n', k)``
-        G, with n' >= k.
+    factor : array ``(*batch, n, k)``
+        G, with n >= k.
     damping : float or array of batch shape
         Not negative.
     rcond : float, optional
         With it, eigenvalues of ``G^T G + damping I`` up to `rcond` times the largest count as zero and the inverse is
-        a pseudo-inverse. Without it, an element whose matrix is singular to rounding, by the criterion of
-        `numpy.linalg.matrix_rank` for G, gives NaN.
+        a pseudo-inverse. Without it, an element whose matrix is singular to rounding (the smallest eigenvalue at most k
+        eps times the largest) gives NaN: the direction of a singular value below sqrt(eps) is that of rounding.
 
     Notes
     -----
-    From the singular value decomposition ``G = U S V^T``, as ``gradient V (S^2 + damping)^-1 V^T``: neither the Gram
-    matrix, whose condition number is the square of G's, nor an inverse of it is formed, and one element of a batch that
-    is singular or not finite (NaN comes out) is no affair of the others. O((n + n') k^2) a factor.
+    From the singular value decomposition ``G = U S V^T``, as ``U S (S^2 + damping)^-1 V^T``: neither the Gram matrix,
+    whose condition number is the square of G's, nor an inverse of it is formed, and one element of a batch that is
+    singular or not finite (NaN comes out) is no affair of the others. O(n k^2).
     """
-    small = factor.shape[-2] * factor.shape[-1] <= SMALL
-    if small and is_numpy(gradient, factor) and gradient.dtype == factor.dtype:
-        return _kernel(gradient, factor, damping, rcond)
-    return plain_precondition(gradient, factor, damping, rcond)
+    if is_numpy(factor) and factor.shape[-2] * factor.shape[-1] <= SMALL:
+        return _kernel(factor, damping, rcond)
+    return plain_dual_factor(factor, damping, rcond)
 
 
-def plain_precondition(gradient: Array, factor: Array, damping: Any = 0.0, rcond: float | None = None) -> Array:
-    """`precondition` as an expression of any array library."""
-    xp = namespace(gradient, factor)
-    s, vt = _right_singular(factor)
+def plain_dual_factor(factor: Array, damping: Any = 0.0, rcond: float | None = None) -> Array:
+    """`dual_factor` as an expression of any array library."""
+    xp = namespace(factor)
+    u, s, vt = _singular_vectors(factor)
     eigenvalues = s * s + per_element(damping, s)
     if rcond is None:
-        inverse = xp.where(_singular(eigenvalues, factor), xp.nan, 1.0 / eigenvalues)
+        weights = xp.where(_singular(eigenvalues, factor), xp.nan, s / eigenvalues)
     else:
         kept = eigenvalues > rcond * eigenvalues[..., :1]
-        inverse = xp.where(kept, 1.0 / xp.where(kept, eigenvalues, 1.0), 0.0 * eigenvalues)
-    return ((gradient @ transpose(vt)) * inverse[..., None, :]) @ vt
+        weights = xp.where(kept, s / xp.where(kept, eigenvalues, 1.0), 0.0 * s)
+    return (u * weights[..., None, :]) @ vt
 
 
-def _kernel(gradient: np.ndarray, factor: np.ndarray, damping: Any, rcond: float | None) -> np.ndarray:
+def _kernel(factor: np.ndarray, damping: Any, rcond: float | None) -> np.ndarray:
     from lrtheory.low_rank import _cpu
 
     dtype = factor.dtype
-    g, f = (np.require(a, dtype, ["C", "W"]).reshape(-1, *a.shape[-2:]) for a in (gradient, factor))
-    damped = np.full(f.shape[0], damping, dtype) if np.ndim(damping) == 0 else np.array(damping, dtype).reshape(-1)
-    out = np.empty(g.shape, dtype)
-    _cpu.precondition(g, f, damped, -1.0 if rcond is None else float(rcond), _cutoff(factor), out)
-    return out.reshape(gradient.shape)
+    flat = np.require(factor, dtype, ["C", "W"]).reshape(-1, *factor.shape[-2:])
+    damped = np.empty(flat.shape[0], dtype)
+    damped[:] = damping if np.ndim(damping) == 0 else np.reshape(damping, -1)
+    out = np.empty(flat.shape, dtype)
+    _cpu.dual_factor(flat, damped, -1.0 if rcond is None else float(rcond), _cutoff(factor), out)
+    return out.reshape(factor.shape)
 
 
-def _right_singular(factor: Array) -> tuple[Array, Array]:
-    """Return S and V^T of a factor; S of one that is not finite is NaN (LAPACK would raise)."""
+def _singular_vectors(factor: Array) -> tuple[Array, Array, Array]:
+    """Return U, S, V^T of a factor; S of one that is not finite is NaN (LAPACK would raise)."""
     xp = namespace(factor)
     finite = xp.all(xp.isfinite(factor), axis=(-2, -1))[..., None]
-    _, s, vt = xp.linalg.svd(xp.where(finite[..., None], factor, xp.zeros_like(factor)), full_matrices=False)
-    return xp.where(finite, s, xp.full_like(s, xp.nan)), vt
+    u, s, vt = xp.linalg.svd(xp.where(finite[..., None], factor, xp.zeros_like(factor)), full_matrices=False)
+    return u, xp.where(finite, s, xp.full_like(s, xp.nan)), vt
 
 
 def _singular(eigenvalues: Array, factor: Array) -> Array:
     """Return which elements have no inverse to rounding: shape ``(*batch, 1)``."""
-    return eigenvalues[..., -1:] <= _cutoff(factor) ** 2 * eigenvalues[..., :1]
+    return eigenvalues[..., -1:] <= _cutoff(factor) * eigenvalues[..., :1]
 
 
 def _cutoff(factor: Array) -> float:
-    """Return the ratio of singular values below which a matrix counts as singular, as `numpy.linalg.matrix_rank`."""
-    return float(namespace(factor).finfo(factor.dtype).eps) * max(factor.shape[-2:])
+    """Return the ratio of eigenvalues below which a Gram matrix counts as singular."""
+    return float(namespace(factor).finfo(factor.dtype).eps) * factor.shape[-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +110,7 @@ class ScaledGradientDescent:
     -----
     One pass over the data and O((n1 + n2) k^2) a step. For k > r the redundant singular values of the factors tend to
     zero. Where a factor without damping has lost rank to rounding its inverse does not exist: that element ends as
-    "diverged" at the iterate before, and `Result.events["rank_deficient"]` is True.
+    "diverged" at the last iterate, and `Result.events["rank_deficient"]` holds its step.
 
     References
     ----------
@@ -136,16 +135,15 @@ class ScaledGradientDescent:
 
     def step(self, problem: Any, state: State) -> State:
         x = state.x
-        gradient = problem.gradient(x)
-        left = precondition(gradient.left, x.right, self.damping)
-        direction = Factors(left) if x.symmetric else Factors(left, precondition(gradient.right, x.left, self.damping))
+        _, residual = problem.matrix_gradient(x)
+        direction = preconditioned(problem, residual, x.map(lambda factor: dual_factor(factor, self.damping)))
         return replace(state, x=x - direction * per_element(self.step_size, x), t=state.t + 1)
 
     def advance(self, problem: Any, state: State, n_steps: int, active: np.ndarray) -> Any:
         return repeat_step(self, problem, state, n_steps, active)
 
     def events(self, state: State) -> dict[str, Array]:
-        return {"rank_deficient": rank_deficient(state.x, self.damping)}
+        return {"rank_deficient": rank_lost_at(state, self.damping)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,14 +188,24 @@ class PreconditionedGradientDescent:
     def step(self, problem: Any, state: State) -> State:
         x = state.x
         xp = namespace(x.left)
-        value, gradient = problem.value_and_gradient(x)
-        damping = xp.sqrt(2 * value if x.symmetric else value)  # the symmetric loss is half of f
+        value, residual = problem.matrix_gradient(x)
         both = x.left if x.symmetric else xp.concat([x.left, x.right], axis=-2)
-        direction = gradient.map(lambda a: precondition(a, both, damping, rcond=0.0))
+        dual = dual_factor(both, xp.sqrt(value), rcond=0.0)
+        n1 = x.shape[0]
+        duals = Factors(dual) if x.symmetric else Factors(dual[..., :n1, :], dual[..., n1:, :])
+        direction = preconditioned(problem, residual, duals)
         return replace(state, x=x - direction * per_element(self.step_size, x), t=state.t + 1)
 
     def advance(self, problem: Any, state: State, n_steps: int, active: np.ndarray) -> Any:
         return repeat_step(self, problem, state, n_steps, active)
+
+
+def preconditioned(problem: Any, residual: Any, duals: Factors) -> Factors:
+    """Return ``R`` times the right dual and ``R^T`` times the left one; ``sym(R)`` times the only one, if symmetric."""
+    left = residual @ duals.right
+    if not duals.symmetric:
+        return Factors(left, transpose(residual) @ duals.left)
+    return Factors(left if problem.operator.symmetric else (left + transpose(residual) @ duals.left) / 2)
 
 
 def check_factors(x: Any, asymmetric: bool = False) -> None:
@@ -209,11 +217,10 @@ def check_factors(x: Any, asymmetric: bool = False) -> None:
         raise ValueError(f"k must be <= min(n1, n2) = {min(x.shape)} for a method that inverts or truncates, got {x.k}")
 
 
-def rank_deficient(x: Factors, damping: Any = 0.0) -> Array:
-    """Return which elements have a factor whose (damped) Gram matrix is singular to rounding: shape ``batch``."""
-    lost = None
+def rank_lost_at(state: State, damping: Any = 0.0) -> Array:
+    """Return t of the elements whose x has a factor with a (damped) Gram matrix singular to rounding, -1 elsewhere."""
+    xp, x, lost = namespace(state.t), state.x, state.t < 0
     for factor in (x.left,) if x.symmetric else (x.left, x.right):
-        s, _ = _right_singular(factor)
-        found = _singular(s * s + per_element(damping, s), factor)[..., 0]
-        lost = found if lost is None else lost | found
-    return lost
+        _, s, _ = _singular_vectors(factor)
+        lost = lost | _singular(s * s + per_element(damping, s), factor)[..., 0]
+    return xp.where(lost, state.t, -1)

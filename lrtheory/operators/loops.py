@@ -72,10 +72,9 @@ def gradient_descent(
 
 
 class UncheckedProblem:
-    """Least squares at float64 factors by compiled passes: what a problem answers, without the checks at its door.
+    """The `matrix_gradient` of least squares at float64 factors by compiled passes, without the checks at the door.
 
-    For a plain loop over steps, where those checks would cost a tenth of a pass. Has `value_and_gradient` and
-    `gradient` of `lrtheory.sensing.SensingProblem` for a stored operator or a normal form; factors keep one batch.
+    For a stored operator or a normal form, in plain loops over steps, where those checks would cost a tenth of a pass.
 
     Parameters
     ----------
@@ -91,22 +90,16 @@ class UncheckedProblem:
         y = y.product() if isinstance(y, Factors) else y
         self.observations = _leading(y, batch, 2 if isinstance(self.operator, Gram) else 1)
 
-    def value_and_gradient(self, x: Factors) -> tuple[np.ndarray, Factors]:
-        operator, left, right = self.operator, x.left, x.right
-        z = (left @ right.swapaxes(-1, -2)).reshape(-1, left.shape[-2], right.shape[-2])
-        if isinstance(operator, Gram):
-            value, residual = operator.residual_and_gradient(z, self.observations)
+    def matrix_gradient(self, x: Factors) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``1/2 |scale A(estimate) - y|^2`` and its gradient R with respect to the estimate."""
+        z = (x.left @ x.right.swapaxes(-1, -2)).reshape(-1, *x.shape)
+        if isinstance(self.operator, Gram):
+            value, residual = self.operator.residual_and_gradient(z, self.observations)
         else:
-            value, flat = operator.flat_pass(operator.flatten(z), self.observations, self.scale, "residual", 1.0)
-            residual = operator.restore(flat)
-        value, residual = value.reshape(self.batch), residual.reshape(self.batch + residual.shape[1:])
-        transposed = residual if operator.symmetric else residual.swapaxes(-1, -2)
-        if x.symmetric:
-            return value / 2, Factors((residual if operator.symmetric else (residual + transposed) / 2) @ left)
-        return value, Factors(residual @ right, transposed @ left)
-
-    def gradient(self, x: Factors) -> Factors:
-        return self.value_and_gradient(x)[1]
+            flat = self.operator.flatten(z)
+            value, pulled = self.operator.flat_pass(flat, self.observations, self.scale, "residual", 1.0)
+            residual = self.operator.restore(pulled)
+        return value.reshape(self.batch), residual.reshape(*self.batch, *x.shape)
 
 
 def unchecked(problem: Any, x: Any) -> UncheckedProblem | None:
@@ -125,8 +118,8 @@ def unchecked(problem: Any, x: Any) -> UncheckedProblem | None:
 def repeat_step(algorithm: Any, problem: Any, state: Any, n_steps: int, active: np.ndarray) -> Any:
     """Take n_steps times ``algorithm.step`` on compiled passes, each element until its last finite iterate.
 
-    For algorithms whose `step` asks the problem for nothing but value and gradient at factors, and whose state has no
-    fields but x and t. Returns the state, or NotImplemented for a problem that `unchecked` does not know.
+    For algorithms whose `step` asks the problem for nothing but `matrix_gradient` and `operator.symmetric`. Returns the
+    state, or NotImplemented for a problem that `unchecked` does not know.
     """
     fast = unchecked(problem, state.x)
     if fast is None:

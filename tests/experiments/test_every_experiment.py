@@ -11,7 +11,7 @@ from lrtheory.sweep import Grid, loading, run
 FOLDER = Path(__file__).parents[2] / "experiments"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 
-TINY = dict(max_steps=40, seed=0, init_seed=0, n=12, r=2, m=300, form="gram", tolerance=0.5)
+TINY = dict(max_steps=40, seed=0, init_seed=0, n=12, r=2, m=300, tolerance=0.5)
 
 
 def experiment(name):

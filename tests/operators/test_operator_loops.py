@@ -7,7 +7,7 @@ import pytest
 
 from lrtheory.factors import Factors
 from lrtheory.operators import Gram, Identity, gaussian
-from lrtheory.operators.loops import gradient_descent
+from lrtheory.operators.loops import gradient_descent, repeat_step, unchecked
 
 N, M = 6, 60
 TRUTH = np.linalg.qr(np.random.default_rng(7).standard_normal((N, 2)))[0]
@@ -198,3 +198,37 @@ def test_unknown_cases_are_declined():
         (SimpleNamespace(**vars(problem("population")) | {"observations": Factors(TRUTH, 2 * TRUTH)}), x),
     ):
         assert gradient_descent(p, point, 0.1, 1, on) is NotImplemented
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "population"])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("batch", [(), (1,), (2, 3)])
+def test_unchecked_passes_are_those_of_the_operator(kind, symmetric, batch):
+    p, x = problem(kind), start(batch, symmetric)
+    value, residual = unchecked(p, x).matrix_gradient(x)
+    expected_value, expected = p.operator.residual_and_gradient(x, p.observations, scale=p.scale)
+    assert value.shape == batch
+    np.testing.assert_allclose(value, expected_value, rtol=1e-13)
+    np.testing.assert_allclose(residual, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+
+
+def test_unchecked_passes_of_batches_of_observations():
+    p = problem("packed")
+    p.observations = p.scale * p.operator.forward(Factors(np.stack([TRUTH, 0.5 * TRUTH])))
+    x = start((2,), True)
+    got = unchecked(p, x).matrix_gradient(x)[1]
+    expected = p.operator.residual_and_gradient(x, p.observations, scale=p.scale)[1]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-13)
+
+
+def test_what_has_no_unchecked_passes():
+    x = start((), True)
+    for p, point in (
+        (problem("population"), x),
+        (SimpleNamespace(**vars(problem("dense")) | {"link": "sign"}), x),
+        (problem("dense"), x.product()),
+        (problem("dense"), Factors(x.left.astype(np.float32))),
+        (SimpleNamespace(loss=None), x),
+    ):
+        assert unchecked(p, point) is None
+        assert repeat_step(None, p, SimpleNamespace(x=point), 1, np.ones((), dtype=bool)) is NotImplemented
