@@ -27,17 +27,20 @@ def preset(n, r, k, m, kappas, seeds, steps, form="gram"):
     shared = dict(n=n, r=r, m=m, operator="gaussian", form=form, tolerance=1e-6, init_seed=0)
     tuning = shared | dict(kappa=TUNING_KAPPA, seed=range(TUNING_SEEDS, TUNING_SEEDS + 3))
     slow = [row("gd_sym", k, steps), row("scaled_gd_lambda", k, steps), row("agn", k, quick, step_size=1.0)]
+    slow += [row("iht", [r, k], quick), row("niht", k, quick)]
     descent = [row("gd", k, steps), row("gd", k, steps, rho=1.0)]
     drawn = [
         row("prec_gd", k, quick),
         row("prec_gd_random", k, quick),
         row("agn", k, quick),
         row("scaled_gd", r, quick),
+        row("niht", r, quick),
+        row("riemannian_cg", k, quick),
     ]
     parts = [grid(**each, kappa=[1.0, 10.0], seed=range(seeds), **shared) for each in slow]
     parts += [grid(**each, kappa=kappas, seed=range(seeds), **shared) for each in drawn]
     parts += [grid(**each, kappa=[x for x in kappas if x <= 10], seed=range(seeds), **shared) for each in descent]
-    parts += [grid(**(each | multiples(each)), **tuning) for each in (*descent, *drawn)]
+    parts += [grid(**(each | multiples(each)), **tuning) for each in (*descent, *drawn) if "step_size" in each]
     return functools.reduce(operator.add, parts)
 
 
@@ -85,7 +88,8 @@ def judged(rows):
     return rows[rows["seed"] < TUNING_SEEDS]
 
 
-SLOWED, UNMOVED = ("gd",), ("prec_gd", "prec_gd_random", "agn", "niht", "scaled_gd")
+SLOWED = ("gd",)
+UNMOVED = ("prec_gd", "prec_gd_random", "agn", "niht", "scaled_gd", "riemannian_cg")
 OBSERVED = "observed"
 FREE = ("kappa", *SEEDS)
 
@@ -167,8 +171,9 @@ LABELS = {
     "agn": "Gauss-Newton",
     "iht": "IHT",
     "niht": "NIHT",
+    "riemannian_cg": "Riemannian CG",
 }
-DRAWN = ("gd", "prec_gd", "agn", "niht", "scaled_gd")
+DRAWN = ("gd", "prec_gd", "agn", "niht", "scaled_gd", "riemannian_cg")
 
 
 def figure(frame):

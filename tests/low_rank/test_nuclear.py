@@ -108,7 +108,7 @@ def test_recovers_exactly_from_few_measurements(form):
 
 
 def test_too_few_measurements_are_not_enough():
-    """m = 60, a semi-definite 24 x 24 matrix of rank 4 has 90 degrees of freedom: the data fit, not the truth."""
+    """m = 60, a semi-definite 24 x 24 matrix of rank 4 has 90 degrees of freedom: the data are met, not the truth."""
     with pytest.warns(UserWarning, match="degrees of freedom"):
         problem = gaussian_problem(24, 4, 60, seed=0)
     result = solve(problem, NuclearNorm(), start=ZERO, max_steps=1500)
