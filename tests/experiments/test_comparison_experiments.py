@@ -36,6 +36,8 @@ def condition_rate(slowed=True, missed=("gd_sym", "scaled_gd_lambda"), fails=3, 
             return 1e-5
         if cell["method"] == "agn" and cell["step_size"] == 1 and cell["seed"] < fails:
             return 1e-5
+        if cell["method"] == "iht" and cell["k"] > cell["r"] and cell["seed"] < 2 * fails:
+            return 1e-5
         if cell["method"] == "gd":
             return 0.1 / (cell["kappa"] if slowed else 1) * (equal if cell["rho"] == 1 else 1)
         return 0.3 / (1 if slowed else cell["kappa"])
@@ -46,11 +48,12 @@ def condition_rate(slowed=True, missed=("gd_sym", "scaled_gd_lambda"), fails=3, 
 def test_condition_number_claims_hold_and_fail():
     good = verdicts("condition_number", condition_rate())
     assert set(good.values()) == {"holds"}
-    methods = {"gd.k4", "prec_gd.k4", "prec_gd_random.k4", "agn.k4", "scaled_gd.k2"}
-    assert {f"T9.growth.{m}" for m in methods} | {"T9.equal", "T9.fails.agn.k4"} <= set(good)
+    methods = {"gd.k4", "prec_gd.k4", "prec_gd_random.k4", "agn.k4", "scaled_gd.k2", "niht.k2", "niht.k4"}
+    methods |= {"riemannian_cg.k4"}
+    assert {f"T9.growth.{m}" for m in methods} | {"T9.equal", "T9.fails.agn.k4", "T9.fails.iht.k4"} <= set(good)
     swapped = verdicts("condition_number", condition_rate(slowed=False))
     assert {claim for claim, verdict in swapped.items() if verdict == "fails"} == {f"T9.growth.{m}" for m in methods}
-    missed = ("gd", "agn", "prec_gd", "prec_gd_random", "scaled_gd")
+    missed = ("gd", "agn", "prec_gd", "prec_gd_random", "scaled_gd", "niht", "iht", "riemannian_cg")
     reached = verdicts("condition_number", condition_rate(missed=missed))
     assert {verdict for claim, verdict in reached.items() if claim.startswith("T9.reached")} == {"fails"}
     assert verdicts("condition_number", condition_rate(equal=0.5))["T9.equal"] == "inconclusive"
