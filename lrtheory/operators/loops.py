@@ -117,7 +117,9 @@ def gradient_descent_stored(
     """Gradient descent through an operator's rows: one pass over them a step, y ``(B or 1, m)``."""
 
     def pull(z: np.ndarray) -> np.ndarray:
-        return operator.restore(_rows.numpy_pass(operator.rows, operator.flatten(z), y, scale, "residual", 1.0)[1])
+        return operator.restore(
+            _rows.residual_and_gradient(operator.rows, operator.flatten(z), y, scale, "residual", 1.0)[1]
+        )
 
     return _descend(pull, operator.symmetric, x, eta, n_steps, active)
 
