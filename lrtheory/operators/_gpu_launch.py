@@ -70,7 +70,7 @@ def capture(work: Callable[[], None]) -> Any:
     """Return the kernels that `work` starts, as a graph: ``graph.launch()`` starts them all on the current stream.
 
     `work` may start kernels whose code is loaded, on arrays that outlive the graph, and do nothing else. To be called
-    within `own_stream`.
+    within `on_own_stream`.
     """
     stream = importlib.import_module("cupy").cuda.get_current_stream()
     stream.begin_capture()
@@ -87,9 +87,15 @@ def on_own_stream(work: Callable[[], Any]) -> Any:
     The one place where a loop on the device makes the host wait.
     """
     cuda = importlib.import_module("cupy").cuda
-    stream = cuda.Stream(non_blocking=True)
+    stream = _own_stream(cuda.runtime.getDevice())
     stream.wait_event(cuda.get_current_stream().record())
     with stream:
         result = work()
     stream.synchronize()
     return result
+
+
+@cache
+def _own_stream(device: int) -> Any:
+    """One for each device: memory that was used on a stream is kept for that stream."""
+    return importlib.import_module("cupy").cuda.Stream(non_blocking=True)

@@ -77,7 +77,7 @@ def test_no_kernel_is_left_out():
 @pytest.mark.parametrize(("source", "macros"), CASES)
 def test_compiles(source, macros, architecture):
     assert "#include" not in source.code
-    options = (f"-arch={architecture}", "-std=c++17", "-ptxas-options=-v", *_gpu_launch.definitions(macros))
+    options = (f"-arch={architecture}", "-std=c++17", *_gpu_launch.definitions(macros))
     binary = compiled(source.code, options)
     for kernel in kernels(source.code):
         assert kernel.encode() in binary
