@@ -4,7 +4,7 @@ Nothing here was measured on a device yet; the shapes follow from counting bytes
 rows in registers between the dot products and the adjoint, so that each entry is read once, and its part of the
 gradient too. There is one partial gradient for each block of threads, and a second kernel adds them in their order:
 no atomics, so results are reproducible, and the number of partial sums depends on the shape alone, never on the device.
-Rows of more than 7168 columns do not fit; they, and batches, take cuBLAS.
+Rows of more than 6144 columns do not fit; they, and batches, take cuBLAS.
 
 Sums are accumulated in float64 whatever the storage. There are no fast-math options, so NaN and infinity stay honest.
 """
@@ -22,7 +22,7 @@ from lrtheory.operators._rows import blocks
 STORAGE = {"float64": "double", "float32": "float", "int8": "int8"}  # int8 is a typedef of the source
 MAX_CHUNKS = 256  # partial gradients: about two blocks of threads for each multiprocessor of a large device
 L2_BYTES = 1 << 24  # of rows between two products: the second finds them in the cache of 40 MB or more
-FUSED_COLUMNS = 7168
+FUSED_COLUMNS = 6144
 
 LINK = r"""
 __device__ double link(double r, int code, double threshold, double* phi)
@@ -131,7 +131,7 @@ extern "C" __global__ void add_chunks(const double* partials, long long chunks, 
 
 
 def fused_macros(d: int, storage: str) -> dict[str, Any]:
-    """Return the macros of the fused pass over rows of d <= 7168 columns: what a thread holds fits its registers."""
+    """Return the macros of the fused pass over rows of d <= 6144 columns: what a thread holds fits its registers."""
     threads = 256 if d <= 2048 else 512
     columns = -(-d // threads)
     return {"STORAGE": STORAGE[storage], "THREADS": threads, "TILE": 4 if columns <= 8 else 2, "COLUMNS": columns}
@@ -173,7 +173,7 @@ def start_add_chunks(partials, totals):
 def fused_pass(rows, z, y, scale, code, threshold):
     """One pass over the rows for each trial: values ``(B,)`` and gradients ``(B, d)``, see `_rows`.
 
-    Raises ValueError for more than 7168 columns.
+    Raises ValueError for more than 6144 columns.
     """
     m, d = rows.shape
     if d > FUSED_COLUMNS:
