@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import matrix_product, reader, spin
+from benchmarks.operators import few_bits, matrix_free
 from benchmarks.record import Row, alternate
 from lrtheory import backend
 from lrtheory.factors import Factors
@@ -39,6 +40,9 @@ def rows(quick: bool) -> Iterator[Row]:
         yield population(n, k, rounds)
     yield from solvers(*SIZES[0], rounds=3 if quick else 7, quick=quick)
     yield from processes(rounds=3 if quick else 7)
+    for n, m in () if quick else SIZES:
+        yield from few_bits(n, m, rounds)
+    yield matrix_free(2000, 400 if quick else 40_000)
 
 
 def passes(n: int, m: int, rounds: int) -> Iterator[Row]:
@@ -388,7 +392,7 @@ COMPILE_ALL = """
 import numpy as np
 from types import SimpleNamespace
 from lrtheory.factors import Factors
-from lrtheory.operators import Gram, Identity, gaussian
+from lrtheory.operators import Gram, Identity, gaussian, rademacher
 from lrtheory.operators.loops import gradient_descent
 for batch in ((), (2,)):
     x, on = Factors(np.ones((*batch, 3, 2)) / 4, np.ones((*batch, 3, 2)) / 4), np.ones(batch, dtype=bool)
@@ -398,4 +402,6 @@ for batch in ((), (2,)):
             problem = SimpleNamespace(operator=operator, observations=y, scale=1.0, link="residual")
             gradient_descent(problem, x, 0.1, 1, on)
             operator.residual_and_gradient(x, y)
+    for operator in (rademacher(9, 3), gaussian(9, 3, storage="int8")):
+        operator.residual_and_gradient(x, np.ones(9))
 """

@@ -21,7 +21,7 @@ from lrtheory.rates import fit_rate
 from lrtheory.sensing import theory
 from lrtheory.sensing.trials import chosen, late_rate, measured, runs, table
 from lrtheory.sweep import Experiment, grid, mean_claim, median_claim, share_claim
-from lrtheory.sweep.frames import SEEDS, by_seed, cases, complete, largest, per_cell, where
+from lrtheory.sweep.frames import SEEDS, by_seed, cases, complete, finished, largest, per_cell, where
 
 PAPER = "arXiv:2310.01769"
 DERIVED = f"lrtheory.sensing.theory (derived); order: {PAPER}"
@@ -269,7 +269,8 @@ def modified_step_claims(rows):
 def figure(frame):
     with plotting.style():
         fig, axes = plotting.panels(2, 2)
-        frame, table = complete(frame, AXES), summary(frame)
+        frame = complete(finished(frame), AXES)
+        table = summary(frame)
         over = frame[frame["k"] > frame["r"]]
         measured = where(over, model="asymmetric", operator="gaussian")
         plain = where(table[table["k"] > table["r"]], model="asymmetric", algorithm="gd", rho=1 / 3)

@@ -16,12 +16,17 @@ import numpy as np
 Array = Any
 """An array of any array-API library."""
 
+_NUMPY = array_api_compat.array_namespace(np.empty(0))  # a look-up for each call would cost more than small sums do
+
 DEVICES = ("cpu", "cuda", "cuda:<index>")
 
 
 def namespace(*arrays: Array) -> Any:
     """Return the array-API namespace that the given arrays share (Python scalars and None are ignored)."""
-    return array_api_compat.array_namespace(*arrays)
+    for a in arrays:
+        if type(a) is not np.ndarray:
+            return array_api_compat.array_namespace(*arrays)
+    return _NUMPY if arrays else array_api_compat.array_namespace()
 
 
 def is_numpy(*arrays: Array) -> bool:

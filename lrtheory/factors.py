@@ -128,7 +128,10 @@ def concatenate(a: Factors, b: Factors, sign: float = 1.0) -> Factors:
     xp = namespace(a.left, b.left)
 
     def side_by_side(p: Array, q: Array) -> Array:
-        batch = np.broadcast_shapes(tuple(p.shape[:-2]), tuple(q.shape[:-2]))
-        return xp.concat([xp.broadcast_to(f, batch + tuple(f.shape[-2:])) for f in (p, q)], axis=-1)
+        if p.shape[:-2] != q.shape[:-2]:
+            batch = np.broadcast_shapes(tuple(p.shape[:-2]), tuple(q.shape[:-2]))
+            p, q = (xp.broadcast_to(f, batch + tuple(f.shape[-2:])) for f in (p, q))
+        return xp.concat([p, q], axis=-1)
 
-    return Factors(side_by_side(a.left, b.left * sign), side_by_side(a.right, b.right))
+    left = side_by_side(a.left, sign * b.left)
+    return Factors(left, left if sign == 1.0 and a.symmetric and b.symmetric else side_by_side(a.right, b.right))

@@ -131,16 +131,22 @@ def series(
     return values
 
 
-def points(ax: Axes, frame: pd.DataFrame, x: str, y: str, index: int = 0, label: str | None = None) -> None:
-    """Draw the median of `y` at each `x` as a marker, with its quartiles as a bar, for x that are few."""
+def points(
+    ax: Axes, frame: pd.DataFrame, x: str, y: str, index: int = 0, label: str | None = None, *, line: bool = False
+) -> None:
+    """Draw the median of `y` at each `x` as a marker, with its quartiles as a bar, for x that are few.
+
+    With `line` the markers are joined, for x whose order means something.
+    """
     quartiles = frame.groupby(x)[y].quantile([0.25, 0.5, 0.75]).unstack()
     spread = np.abs(np.stack([quartiles[0.5] - quartiles[0.25], quartiles[0.75] - quartiles[0.5]]))
     ax.errorbar(
         quartiles.index,
         quartiles[0.5],
         yerr=spread,
-        fmt=MARKERS[index % len(MARKERS)],
+        marker=MARKERS[index % len(MARKERS)],
         color=COLOURS[index % len(COLOURS)],
+        linestyle=LINES[index % len(LINES)] if line else "none",
         capsize=2,
         linewidth=0.9,
         label=label,

@@ -88,7 +88,8 @@ def solve(
     Parameters
     ----------
     problem
-        Has ``value_and_gradient(x)``, ``metrics(x) -> dict`` and ``resolution`` (dict: how small each metric can be).
+        Has ``value_and_gradient(x)``, ``metrics(x) -> dict`` (or `LazyMetrics`: between records only those are read
+        that `watch` and `stop` name) and ``resolution`` (dict: how small each metric can be).
     algorithm
         Has ``init(problem, x, stream) -> State`` and ``step(problem, state) -> State``; optionally
         ``advance(problem, state, n_steps, active) -> State | NotImplemented``, a compiled loop that equals `n_steps`
@@ -197,7 +198,7 @@ class _Run:
         self.records = set(records.tolist())
         self.grid = set(geometric_grid(max_steps).tolist()) if self.watch or self.stops else set()
         self.points = sorted(self.records | self.grid | {max_steps})
-        first = self.metrics(state)
+        first = self.problem.metrics(state.x)
         for name in [*self.watch, *(s.metric for s in self.stops)]:
             if name not in first:
                 raise ValueError(f"watch and stop take the problem's metrics {sorted(first)}, got {name!r}")
@@ -205,7 +206,7 @@ class _Run:
         self.every = np.inf if checkpoint is None else float(checkpoint[1])
         self.saved_at = time.monotonic()
         if self.path is not None:
-            self.fingerprint = self._fingerprint(first)
+            self.fingerprint = self._fingerprint(self.metrics(state))
             if self.path.exists():
                 self._resume(self.path)
 
@@ -300,7 +301,8 @@ class _Run:
 
     def visit(self, point: int, callback: Any) -> None:
         """Record, watch and stop at one point of the grids."""
-        values = self.metrics(self.state)
+        watched = [*self.watch, *(rule.metric for rule in self.stops)]
+        values = self.metrics(self.state, None if point in self.records else watched)
         if point in self.records:
             self.rows.append((point, self.seconds, self.active.copy(), values))
             if callback is not None:
@@ -327,16 +329,18 @@ class _Run:
         while length > 1:
             half = length // 2
             probe = self.advance(low, half, need)
-            below = self.metrics(probe)[name] < threshold
+            below = self.metrics(probe, [name])[name] < threshold
             first = np.where(need & below, np.minimum(first, base + half), first)
             base = np.where(need & ~below, base + half, base)
             low = select(like(need & ~below, low.t, dtype=namespace(low.t).bool), probe, low)
             length -= half
         return first
 
-    def metrics(self, state: State) -> dict[str, np.ndarray]:
+    def metrics(self, state: State, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Return all metrics, or only those named (see `lrtheory.metrics.LazyMetrics`)."""
         values = self.problem.metrics(state.x)
-        return {name: np.broadcast_to(to_numpy(v), self.batch).astype(np.float64) for name, v in values.items()}
+        chosen = values if names is None else names
+        return {name: np.broadcast_to(to_numpy(values[name]), self.batch).astype(np.float64) for name in chosen}
 
     def result(self) -> Result:
         array = self.state.x.left if isinstance(self.state.x, Factors) else self.state.x

@@ -60,8 +60,13 @@ def distance(a: Factors, b: Factors) -> Array:
 
     With the thin QRs of the columns side by side, ``[A_l, -B_l] = Q_1 R_1`` and ``[A_r, B_r] = Q_2 R_2``, the distance
     is ``|R_1 R_2^T|_F``. No n1 x n2 matrix is formed and no nearly equal traces are subtracted: the error is some
-    eps * (|A|_F + |B|_F), where expanding the square would leave its root, sqrt(eps). Cost O((n1 + n2) (k_a + k_b)^2).
+    eps * (|A|_F + |B|_F), where expanding the square would leave its root, sqrt(eps). Two symmetric factorisations
+    share one QR, ``[X_a, X_b] = Q R`` and ``|R diag(1, -1) R^T|_F``. Cost O((n1 + n2) (k_a + k_b)^2).
     """
+    if a.symmetric and b.symmetric:
+        upper = namespace(a.left, b.left).linalg.qr(concatenate(a, b).left)[1]
+        left, right = upper[..., : a.k], upper[..., a.k :]
+        return namespace(upper).linalg.matrix_norm(left @ transpose(left) - right @ transpose(right))
     return norm(concatenate(a, b, sign=-1.0))
 
 

@@ -18,18 +18,24 @@ def check_size(name: str, value: Any) -> int:
     return int(value)
 
 
-def check_data(name: str, data: Any, ndim: int, axes: str) -> None:
-    """Raise unless `data` is a finite float32 or float64 array with `ndim` axes, none of them empty."""
+def check_data(name: str, data: Any, ndim: int, axes: str, int8: bool = False) -> None:
+    """Raise unless `data` is a finite float32 or float64 (or int8) array with `ndim` axes, none of them empty."""
     if not is_array(data):
         raise TypeError(f"{name} must be an array {axes}, got {type(data).__name__}")
     xp = namespace(data)
-    if data.dtype not in (xp.float32, xp.float64):
-        raise TypeError(f"{name} must be float32 or float64, got {data.dtype}")
+    if data.dtype not in (xp.float32, xp.float64, *((xp.int8,) if int8 else ())):
+        raise TypeError(f"{name} must be {'int8, ' if int8 else ''}float32 or float64, got {data.dtype}")
     if data.ndim != ndim or 0 in data.shape:
         raise ValueError(f"{name} must have shape {axes} with no empty axis, got {tuple(data.shape)}")
     for b in blocks(data.shape[0]):
         if not bool(xp.all(xp.isfinite(data[b, ...]))):
             raise ValueError(f"{name} must be finite, got NaN or infinity in rows {b.start}..{b.stop - 1}")
+
+
+def check_unit(unit: Any) -> None:
+    """Raise ValueError unless a factor for all entries is positive and finite."""
+    if isinstance(unit, bool) or not isinstance(unit, (int, float, np.number)) or not 0 < unit < np.inf:
+        raise ValueError(f"unit must be positive and finite, got {unit!r}")
 
 
 def check_real(name: str, a: Any) -> None:

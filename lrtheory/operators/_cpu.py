@@ -298,10 +298,12 @@ def batched_rows(rows, rest, z, y, scale, code, threshold, first, last, values, 
 def batched_pass(rows, z, y, scale, code, threshold):
     """One pass over the rows for all trials: values ``(B,)`` and gradients ``(B, d)``, see `_rows`.
 
-    Arithmetic has the wider precision of rows and z. A trial's numbers do not depend on the others, nor on threads.
+    Arithmetic has the wider precision of rows and z, and float64 for rows of integers. A trial's numbers do not depend
+    on the others, nor on threads.
     """
     (m, d), trials = rows.shape, z.shape[0]
-    dtype = np.result_type(rows, z)
+    result = np.result_type(rows, z)
+    dtype = np.float64 if rows.dtype == np.int8 else result  # integers with float32 would be one more to compile
     padded = -(-trials // TRIALS) * TRIALS
     points = np.zeros((padded, d), dtype)
     points[:trials] = z
@@ -313,7 +315,7 @@ def batched_pass(rows, z, y, scale, code, threshold):
     arguments = (rows, rest, points, observed, float(scale), code, float(threshold))
     grain = -(-padded // TRIALS // backend.threads())  # the more trials together, the better
     _run_parts(batched_rows, arguments, padded // TRIALS, grain, (values, gradient))
-    return values[:trials].astype(dtype, copy=False), gradient[:trials]
+    return values[:trials].astype(result, copy=False), gradient[:trials].astype(result, copy=False)
 
 
 def blas_pass(rows, z, y, scale, link, threshold):

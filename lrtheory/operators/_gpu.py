@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrtheory.backend import Array, namespace
+from lrtheory.backend import namespace
 from lrtheory.operators import _gpu_launch
 from lrtheory.operators._gpu_launch import Source
 from lrtheory.operators._links import evaluate, link_code
-from lrtheory.operators._rows import blocks
+from lrtheory.operators._rows import blocks, precision
 
 STORAGE = {"float64": "double", "float32": "float", "int8": "int8"}  # int8 is a typedef of the source
 MAX_CHUNKS = 256  # partial gradients: about two blocks of threads for each multiprocessor of a large device
@@ -179,7 +179,7 @@ def fused_pass(rows, z, y, scale, code, threshold):
     if d > FUSED_COLUMNS:
         raise ValueError(f"the fused pass takes rows of at most {FUSED_COLUMNS} columns, got {d}")
     xp = namespace(rows, z, y)
-    dtype = _precision(rows, z)
+    dtype = precision(rows, z)
     rows = xp.ascontiguousarray(rows)
     z, y = (xp.ascontiguousarray(xp.astype(a, xp.float64, copy=False)) for a in (z, y))
     partials = xp.empty((z.shape[0], fused_shape(m, d)[0], d + 1))
@@ -195,7 +195,7 @@ def blas_pass(rows, z, y, scale, link, threshold):
     rows in a narrower storage are widened 16 MB at a time, never all together.
     """
     xp = namespace(rows, z, y)
-    dtype = _precision(rows, z)
+    dtype = precision(rows, z)
     z, y = xp.astype(z, dtype, copy=False), xp.astype(y, dtype, copy=False)
     value = xp.zeros(z.shape[0], dtype=dtype)
     gradient = xp.zeros(z.shape, dtype=dtype)
@@ -212,9 +212,3 @@ def one_pass(rows, z, y, scale, link, threshold):
     if z.shape[0] == 1 and rows.shape[1] <= FUSED_COLUMNS:
         return fused_pass(rows, z, y, scale, link_code(link), threshold)
     return blas_pass(rows, z, y, scale, link, threshold)
-
-
-def _precision(rows: Array, z: Array) -> Any:
-    """Return the wider of the two precisions: that of z where the rows are integers."""
-    xp = namespace(rows, z)
-    return xp.result_type(rows, z) if xp.isdtype(rows.dtype, "real floating") else z.dtype

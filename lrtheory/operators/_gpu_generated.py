@@ -247,22 +247,6 @@ def rows_of(source, first, last, d, prototype):
     return rows
 
 
-def normals(word: np.ndarray, d: int) -> np.ndarray:
-    """Return the d entries of the law "normal" of each row, words ``(..., width)`` to float64 ``(..., d)``, in NumPy.
-
-    The angle is reduced without rounding before the cosine is taken, which keeps its relative accuracy.
-    """
-    radius = np.sqrt(-2.0 * np.log(((word >> np.uint64(32)).astype(np.float64) + 0.5) * 2.0**-32))
-    turn = (word & np.uint64(0xFFFFFFFF)).astype(np.float64) * 2.0**-31  # in units of pi
-    quarter = np.rint(2.0 * turn)
-    rest = np.pi * (turn - 0.5 * quarter)
-    c, s = np.cos(rest), np.sin(rest)
-    case = quarter.astype(np.int64) % 4
-    cosine, sine = np.choose(case, (c, -s, -c, s)), np.choose(case, (s, c, -s, -c))
-    both = np.stack([radius * cosine, radius * sine], axis=-1)
-    return both.reshape(*word.shape[:-1], -1)[..., :d]
-
-
 def _start(kernel: str, law: int, grid: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
     _gpu_launch.launch(GENERATED, kernel, grid, (THREADS,), arguments, _macros(law))
 

@@ -19,6 +19,7 @@ from lrtheory.factors import Factors, transpose
 from lrtheory.operators import _gpu_launch
 from lrtheory.operators._gpu import FUSED_COLUMNS
 from lrtheory.operators._gpu_factors import CompiledSteps, run
+from lrtheory.operators._row_operator import RowOperator
 from lrtheory.operators._stored import StoredRows
 from lrtheory.operators.gram import Gram
 from lrtheory.operators.identity import Identity
@@ -45,11 +46,13 @@ def gradient_descent(problem: Any, x: Factors, step_size: Any, n_steps: int, act
     moving = like(np.broadcast_to(active, batch).reshape(trials), x.left, xp.bool)
     flat = x.map(lambda a: xp.reshape(a, (trials, *a.shape[-2:])))
     steps = None
-    if isinstance(operator, StoredRows) and not isinstance(y, Factors):
+    if isinstance(operator, RowOperator) and not isinstance(y, Factors):
         y = _leading(xp, y, batch, 1)
-        if compiled_steps_suit(operator, trials):
+        if isinstance(operator, StoredRows) and compiled_steps_suit(operator, trials):
             packed = isinstance(operator, SymmetricPacked)
-            steps = CompiledSteps(operator.rows, packed, operator.symmetric, flat, y, scale, eta, moving)
+            steps = CompiledSteps(
+                operator.rows, packed, operator.symmetric, flat, y, scale * operator.unit, eta, moving
+            )
         gradient = through_rows(operator, y, scale, x.symmetric)
     elif scale == 1.0 and isinstance(operator, Gram):
         target = y.product() if isinstance(y, Factors) else y
@@ -104,7 +107,7 @@ def descend(gradient: Gradient, x: Factors, eta: Array, n_steps: int, active: Ar
     return (Factors(left) if x.symmetric else Factors(left, right)), taken
 
 
-def through_rows(operator: StoredRows, y: Array, scale: float, symmetric: bool) -> Gradient:
+def through_rows(operator: RowOperator, y: Array, scale: float, symmetric: bool) -> Gradient:
     """Gradients ``R G`` and ``R^T F`` through an operator's rows, y ``(B or 1, m)``."""
 
     def residual(z: Array) -> Array:

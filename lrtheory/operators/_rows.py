@@ -20,10 +20,16 @@ def blocks(m: int, size: int = BLOCK_ROWS) -> Iterator[slice]:
         yield slice(first, min(first + size, m))
 
 
+def precision(rows: Array, z: Array) -> Any:
+    """Return the wider of the two precisions: that of z where the rows are integers."""
+    xp = namespace(rows, z)
+    return xp.result_type(rows, z) if xp.isdtype(rows.dtype, "real floating") else z.dtype
+
+
 def forward(rows: Array, z: Array) -> Array:
     """Return ``z rows^T``: z ``(B, d)`` to ``(B, m)``, in the wider of the two precisions."""
     xp = namespace(rows, z)
-    dtype = xp.result_type(rows, z)
+    dtype = precision(rows, z)
     z = xp.astype(z, dtype, copy=False)
     if rows.dtype == dtype:
         return z @ rows.T
@@ -33,7 +39,7 @@ def forward(rows: Array, z: Array) -> Array:
 def adjoint(rows: Array, v: Array) -> Array:
     """Return ``v rows``: v ``(B, m)`` to ``(B, d)``, in the wider of the two precisions."""
     xp = namespace(rows, v)
-    dtype = xp.result_type(rows, v)
+    dtype = precision(rows, v)
     v = xp.astype(v, dtype, copy=False)
     if rows.dtype == dtype:
         return v @ rows

@@ -8,37 +8,41 @@ from functools import cached_property
 import numpy as np
 
 from lrtheory.backend import Array, is_numpy, namespace
-from lrtheory.operators._checks import check_data
+from lrtheory.operators._checks import check_data, check_unit
 from lrtheory.operators._rows import blocks
 from lrtheory.operators._stored import StoredRows
 
 
 @dataclass(frozen=True, eq=False)
 class Dense(StoredRows):
-    """The linear map ``A(Z)_i = <A_i, Z>`` with the matrices A_i in memory.
+    """The linear map ``A(Z)_i = <A_i, Z>`` with the matrices A_i, up to a factor, in memory.
 
     Parameters
     ----------
-    matrices : array ``(m, n1, n2)``, float32 or float64
+    matrices : array ``(m, n1, n2)``, float32, float64 or int8
         Kept, not copied (unless it is not contiguous). float32 is the operator as rounded: with float64 points all
-        arithmetic is float64.
+        arithmetic is float64. Integers are converted in registers.
     symmetric : bool
         States that each A_i is symmetric, so that the adjoint is.
+    unit : float
+        ``A_i = unit * matrices_i``.
 
     Raises
     ------
     TypeError
-        If `matrices` is no float32 or float64 array.
+        If `matrices` is no float32, float64 or int8 array.
     ValueError
-        For another number of axes, empty axes, non-finite entries; with ``symmetric=True`` for matrices that are not
-        square or not symmetric.
+        For another number of axes, empty axes, non-finite entries, a unit that is not positive; with ``symmetric=True``
+        for matrices that are not square or not symmetric.
     """
 
     matrices: Array
     symmetric: bool = False
+    unit: float = 1.0
 
     def __post_init__(self) -> None:
-        check_data("matrices", self.matrices, 3, "(m, n1, n2)")
+        check_data("matrices", self.matrices, 3, "(m, n1, n2)", int8=True)
+        check_unit(self.unit)
         if is_numpy(self.matrices):
             object.__setattr__(self, "matrices", np.ascontiguousarray(self.matrices))
         if self.symmetric:

@@ -65,6 +65,7 @@ class Gram:
         if not isinstance(operator, StoredRows):
             raise TypeError(f"operator must be Dense or SymmetricPacked, got {type(operator).__name__}")
         rows = operator.rows
+        scale = scale * operator.unit
         xp = namespace(rows)
         h = xp.zeros((rows.shape[1], rows.shape[1]), dtype=xp.float64, device=rows.device)
         for b in blocks(rows.shape[0], 1024):

@@ -1,7 +1,7 @@
 """Compiled loops of gradient descent on factors, for the operators of this package and NumPy arrays.
 
 They equal repeated steps of `lrtheory.first_order.GradientDescent` to rounding. The population case and the normal form
-run as one kernel; a stored operator is a plain loop over compiled passes, which cost far more than a call.
+run as one kernel; an operator given by rows is a plain loop over compiled passes, which cost far more than a call.
 CuPy arrays go on to `_gpu_loops`.
 """
 
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from lrtheory._iterates import select
 from lrtheory.backend import is_cupy, is_numpy, to_numpy
 from lrtheory.factors import Factors
-from lrtheory.operators import _rows
-from lrtheory.operators._stored import StoredRows
+from lrtheory.operators._row_operator import RowOperator
 from lrtheory.operators.gram import Gram
 from lrtheory.operators.identity import Identity
 
@@ -68,12 +68,87 @@ def gradient_descent(
     elif isinstance(operator, Gram) and operator.h.dtype == np.float64 and is_numpy(operator.h) and scale == 1.0:
         target = y.product() if isinstance(y, Factors) else y
         moved = gradient_descent_gram(operator, _flat(x), _leading(target, batch, 2), eta, n_steps, moving)
-    elif isinstance(operator, StoredRows) and is_numpy(operator.rows) and not isinstance(y, Factors):
-        moved = gradient_descent_stored(operator, _flat(x), _leading(y, batch, 1), scale, eta, n_steps, moving)
+    elif isinstance(operator, RowOperator) and operator.compiled and not isinstance(y, Factors):
+        moved = gradient_descent_rows(operator, _flat(x), _leading(y, batch, 1), scale, eta, n_steps, moving)
     else:
         return NotImplemented
     factors, taken = moved
     return factors.map(lambda a: a.reshape(batch + a.shape[1:])), taken.reshape(batch)
+
+
+class UncheckedProblem:
+    """Least squares at float64 factors by compiled passes: what a problem answers, without the checks at its door.
+
+    For a plain loop over steps, where those checks would cost a tenth of a pass. Has `value_and_gradient` and
+    `gradient` of `lrtheory.sensing.SensingProblem` for a stored operator or a normal form; factors keep one batch.
+
+    Parameters
+    ----------
+    problem
+        As in `gradient_descent`.
+    batch : tuple of int
+        Batch shape of the factors.
+    """
+
+    def __init__(self, problem: Any, batch: tuple[int, ...]) -> None:
+        self.operator, self.scale, self.batch = problem.operator, float(problem.scale), batch
+        y = problem.observations
+        y = y.product() if isinstance(y, Factors) else y
+        self.observations = _leading(y, batch, 2 if isinstance(self.operator, Gram) else 1)
+
+    def value_and_gradient(self, x: Factors) -> tuple[np.ndarray, Factors]:
+        operator, left, right = self.operator, x.left, x.right
+        z = (left @ right.swapaxes(-1, -2)).reshape(-1, left.shape[-2], right.shape[-2])
+        if isinstance(operator, Gram):
+            value, residual = operator.residual_and_gradient(z, self.observations)
+        else:
+            value, flat = operator.flat_pass(operator.flatten(z), self.observations, self.scale, "residual", 1.0)
+            residual = operator.restore(flat)
+        value, residual = value.reshape(self.batch), residual.reshape(self.batch + residual.shape[1:])
+        transposed = residual if operator.symmetric else residual.swapaxes(-1, -2)
+        if x.symmetric:
+            return value / 2, Factors((residual if operator.symmetric else (residual + transposed) / 2) @ left)
+        return value, Factors(residual @ right, transposed @ left)
+
+    def gradient(self, x: Factors) -> Factors:
+        return self.value_and_gradient(x)[1]
+
+
+def unchecked(problem: Any, x: Any) -> UncheckedProblem | None:
+    """Return the problem for compiled passes at factors like x, or None for what has none."""
+    operator, y = getattr(problem, "operator", None), getattr(problem, "observations", None)
+    if getattr(problem, "link", "residual") != "residual" or not isinstance(x, Factors) or y is None:
+        return None
+    arrays = (x.left, x.right, *((y.left, y.right) if isinstance(y, Factors) else (y,)))
+    if not is_numpy(*arrays) or any(a.dtype != np.float64 for a in arrays):
+        return None
+    rows = isinstance(operator, RowOperator) and operator.compiled and not isinstance(y, Factors)
+    normal = isinstance(operator, Gram) and is_numpy(operator.h) and problem.scale == 1.0
+    return UncheckedProblem(problem, x.batch_shape) if rows or normal else None
+
+
+def repeat_step(algorithm: Any, problem: Any, state: Any, n_steps: int, active: np.ndarray) -> Any:
+    """Take n_steps times ``algorithm.step`` on compiled passes, each element until its last finite iterate.
+
+    For algorithms whose `step` asks the problem for nothing but value and gradient at factors, and whose state has no
+    fields but x and t. Returns the state, or NotImplemented for a problem that `unchecked` does not know.
+    """
+    fast = unchecked(problem, state.x)
+    if fast is None:
+        return NotImplemented
+    active = active.copy()
+    with np.errstate(all="ignore"):  # divergence is a status
+        if n_steps == 0:
+            algorithm.step(fast, state)  # compiles
+        for _ in range(n_steps):
+            if not active.any():
+                break
+            new = algorithm.step(fast, state)
+            active &= np.isfinite(new.x.left).all(axis=(-2, -1))
+            if not new.x.symmetric:
+                active &= np.isfinite(new.x.right).all(axis=(-2, -1))
+            state = new if active.all() else select(active, new, state)
+    return state
 
 
 def gradient_descent_population(
@@ -116,15 +191,13 @@ def gradient_descent_gram(
     return (Factors(left) if x.symmetric else Factors(left, right)), taken
 
 
-def gradient_descent_stored(
-    operator: StoredRows, x: Factors, y: np.ndarray, scale: float, eta: np.ndarray, n_steps: int, active: np.ndarray
+def gradient_descent_rows(
+    operator: RowOperator, x: Factors, y: np.ndarray, scale: float, eta: np.ndarray, n_steps: int, active: np.ndarray
 ) -> tuple[Factors, np.ndarray]:
     """Gradient descent through an operator's rows: one pass over them a step, y ``(B or 1, m)``."""
 
     def pull(z: np.ndarray) -> np.ndarray:
-        return operator.restore(
-            _rows.residual_and_gradient(operator.rows, operator.flatten(z), y, scale, "residual", 1.0)[1]
-        )
+        return operator.restore(operator.flat_pass(operator.flatten(z), y, scale, "residual", 1.0)[1])
 
     return _descend(pull, operator.symmetric, x, eta, n_steps, active)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lrtheory.backend import Array, is_cupy, is_numpy, like, namespace
-from lrtheory.operators._checks import check_data, check_size
+from lrtheory.operators._checks import check_data, check_size, check_unit
 from lrtheory.operators._rows import blocks
 from lrtheory.operators._stored import StoredRows
 
@@ -22,11 +22,13 @@ class SymmetricPacked(StoredRows):
 
     Parameters
     ----------
-    columns : array ``(m, n(n+1)/2)``, float32 or float64
+    columns : array ``(m, n(n+1)/2)``, float32, float64 or int8
         For i <= j, row by row of the upper triangle: ``A_ii`` on the diagonal and ``A_ij + A_ji`` off it, so that
         ``<A, Z>`` is a plain dot product with the upper triangle of Z.
     n : int
         Size of the matrices.
+    unit : float
+        The columns are those of ``A / unit``.
 
     Notes
     -----
@@ -41,12 +43,14 @@ class SymmetricPacked(StoredRows):
 
     columns: Array
     n: int
+    unit: float = 1.0
 
     symmetric = True
 
     def __post_init__(self) -> None:
         n = check_size("n", self.n)
-        check_data("columns", self.columns, 2, "(m, n(n+1)/2)")
+        check_data("columns", self.columns, 2, "(m, n(n+1)/2)", int8=True)
+        check_unit(self.unit)
         if is_numpy(self.columns):
             object.__setattr__(self, "columns", np.ascontiguousarray(self.columns))
         if self.columns.shape[1] != n * (n + 1) // 2:
@@ -55,15 +59,18 @@ class SymmetricPacked(StoredRows):
             )
 
     @classmethod
-    def from_dense(cls, matrices: Array) -> SymmetricPacked:
-        """Pack matrices ``(m, n, n)``; those that are not symmetric count by their symmetric part."""
-        check_data("matrices", matrices, 3, "(m, n, n)")
+    def from_dense(cls, matrices: Array, unit: float = 1.0) -> SymmetricPacked:
+        """Pack matrices ``(m, n, n)``, times unit; those that are not symmetric count by their symmetric part.
+
+        Raises ValueError for int8 matrices with ``A_ij + A_ji`` beyond int8.
+        """
+        check_data("matrices", matrices, 3, "(m, n, n)", int8=True)
         m, n1, n2 = matrices.shape
         if n1 != n2:
             raise ValueError(f"symmetric storage needs square matrices, got {n1} x {n2}")
         xp = namespace(matrices)
-        packed = [pack_matrices(matrices[b, :, :]) for b in blocks(m)]
-        return cls(packed[0] if len(packed) == 1 else xp.concat(packed, axis=0), n1)
+        packed = [_pack_as_stored(matrices[b, :, :]) for b in blocks(m)]
+        return cls(packed[0] if len(packed) == 1 else xp.concat(packed, axis=0), n1, unit)
 
     @property
     def matrix_shape(self) -> tuple[int, int]:
@@ -124,6 +131,18 @@ def pack_matrices(matrices: Array) -> Array:
     n = matrices.shape[-1]
     weight = like(1.0 / _triangle(n)[3][_triangle(n)[0]], matrices)
     return pack_symmetric(matrices) * weight
+
+
+def _pack_as_stored(matrices: Array) -> Array:
+    """`pack_matrices` in the precision of the matrices. Raises ValueError where that is int8 and too narrow."""
+    xp = namespace(matrices)
+    if matrices.dtype != xp.int8:
+        return pack_matrices(matrices)
+    packed = pack_matrices(xp.astype(matrices, xp.float64))
+    most = float(xp.max(xp.abs(packed)))
+    if most > 127:
+        raise ValueError(f"int8 columns hold A_ij + A_ji up to 127, got {most:g}")
+    return xp.astype(packed, xp.int8)
 
 
 @cache

@@ -9,9 +9,12 @@ from lrtheory.sensing.problems import (
     population_problem,
     reduce_population,
 )
+from lrtheory.sensing.rip import RIPEstimate, estimate_rip
 
 __all__ = [
+    "RIPEstimate",
     "SensingProblem",
+    "estimate_rip",
     "gaussian_problem",
     "ground_truth",
     "observe",

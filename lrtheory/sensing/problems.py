@@ -12,6 +12,7 @@ import numpy as np
 
 from lrtheory.backend import Array, as_array, is_array, like, namespace, to_numpy
 from lrtheory.factors import Factors, transpose
+from lrtheory.metrics import LazyMetrics
 from lrtheory.operators import Gram, Identity, gaussian
 from lrtheory.random import Stream
 from lrtheory.spectra import distance, norm, orthonormal, singular_values
@@ -150,21 +151,33 @@ class SensingProblem:
             return self.operator.apply(self.observations.product())
         return self.scale * self.operator.adjoint(self.observations)
 
-    def metrics(self, x: Any) -> dict[str, Array]:
-        """Return error, relative error, loss and (finitely many measurements) relative residual, each batch-shaped."""
-        if isinstance(x, Factors):
-            error = distance(x, self.truth)
-        else:
+    def metrics(self, x: Any) -> LazyMetrics:
+        """Return error, relative error, loss and (finitely many measurements) relative residual, each batch-shaped.
+
+        Loss and residual share a pass over the data, which is made only if one of them is read.
+        """
+
+        def error() -> Array:
+            if isinstance(x, Factors):
+                return distance(x, self.truth)
             difference = x - self.truth.product()
-            error = namespace(difference).linalg.matrix_norm(difference)
-        value, _ = self.matrix_gradient(x)
+            return namespace(difference).linalg.matrix_norm(difference)
+
+        def relative_residual() -> Array:
+            value = found["squares"]
+            size = namespace(value).linalg.vector_norm(self.observations, axis=-1)
+            return _ratio(namespace(value).sqrt(2 * value), size)
+
         half = 0.5 if isinstance(x, Factors) and x.symmetric else 1.0
-        found = {"error": error, "relative_error": _ratio(error, self._truth_norm), "loss": half * value}
+        found = LazyMetrics({"error": error, "squares": lambda: self.matrix_gradient(x)[0]})
+        formulas = {
+            "error": lambda: found["error"],
+            "relative_error": lambda: _ratio(found["error"], self._truth_norm),
+            "loss": lambda: half * found["squares"],
+        }
         if not isinstance(self.observations, Factors):
-            xp = namespace(value)
-            size = xp.linalg.vector_norm(self.observations, axis=-1)
-            found["relative_residual"] = _ratio(xp.sqrt(2 * value), size)
-        return found
+            formulas["relative_residual"] = relative_residual
+        return LazyMetrics(formulas)
 
     def gram(self) -> SensingProblem:
         """Return the same problem in normal form: ``H = scale^2 A^T A`` formed once, iterated on ``estimate - M``.

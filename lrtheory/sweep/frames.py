@@ -17,6 +17,11 @@ def complete(frame: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     return frame.reindex(columns=[*axes, *(name for name in frame.columns if name not in axes)])
 
 
+def finished(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the cells that did not fail: those with an iteration."""
+    return frame.dropna(subset="iteration") if "iteration" in frame else frame
+
+
 def where(frame: pd.DataFrame, **conditions: Any) -> pd.DataFrame:
     """Return the rows that agree with every condition (numbers to rounding)."""
     keep = np.ones(len(frame), dtype=bool)
@@ -40,7 +45,8 @@ def cases(
     free : sequence of str
         The axes over which the rows of a case differ.
     named : sequence of str
-        Axes that are always told; others are where they vary. An axis that a case does not have is not told of it.
+        Axes that are always told; others are where they vary among rows that agree in these. An axis that a case does
+        not have is not told of it.
 
     Yields
     ------
@@ -51,12 +57,13 @@ def cases(
     rows : DataFrame
     """
     fixed = [axis for axis in axes if axis not in free]
-    told = [*named, *(axis for axis in fixed if axis not in named and rows[axis].nunique() > 1)]
-    for _, part in rows.groupby(fixed, dropna=False):
-        values = {axis: part[axis].iloc[0] for axis in told if part[axis].notna().all()}
-        end = "".join(f".{v}" if isinstance(v, str) else f".{axis}{v:g}" for axis, v in values.items())
-        words = "".join(f", {v}" if isinstance(v, str) else f", {axis} = {v:g}" for axis, v in values.items())
-        yield end, words, part
+    for _, group in rows.groupby(list(named), dropna=False) if len(named) else [((), rows)]:
+        told = [*named, *(axis for axis in fixed if axis not in named and group[axis].nunique() > 1)]
+        for _, part in group.groupby(fixed, dropna=False):
+            values = {axis: part[axis].iloc[0] for axis in told if part[axis].notna().all()}
+            end = "".join(f".{v}" if isinstance(v, str) else f".{axis}{v:.6g}" for axis, v in values.items())
+            words = "".join(f", {v}" if isinstance(v, str) else f", {axis} = {v:.6g}" for axis, v in values.items())
+            yield end, words, part
 
 
 def per_cell(

@@ -14,11 +14,13 @@ from lrtheory.low_rank import RandomFactors
 from lrtheory.operators import (
     Gram,
     Identity,
+    _counter,
     _cpu,
     _gpu,
     _gpu_generated,
     _gpu_loops,
     _gpu_rank_one,
+    counter_based,
     gaussian,
     loops,
 )
@@ -117,7 +119,7 @@ def test_normal_entries_to_four_units_in_the_last_place():
     word = words(KEY, 64, 500)
     source = (_gpu_generated.NORMAL, np.empty((0, 0), np.uint64), TABLE, KEY, 64)
     made = to_numpy(_gpu_generated.rows_of(source, 0, 500, 128, on_device(np.empty(0))))
-    expected = _gpu_generated.normals(word, 128)
+    expected = _counter.normals(word, 128)
     assert np.all(np.abs(made - expected) <= 4 * np.spacing(np.abs(expected)))
 
 
@@ -158,9 +160,11 @@ def operators():
             yield gaussian(30, 6, symmetric=symmetric, packed=packed, storage=storage, device="cuda")
     yield Gram.of(gaussian(60, 5, device="cuda"))
     yield Identity(6, 4)
+    for law in ("sign", "quantised", "normal"):
+        yield counter_based(30, 6, 5, law=law, device="cuda")
 
 
-@pytest.mark.parametrize("position", range(8))
+@pytest.mark.parametrize("position", range(11))
 def test_operators_obey_their_laws(position):
     check_operator(list(operators())[position], prototype=on_device(np.empty(0)), tolerance=1e-11)
 

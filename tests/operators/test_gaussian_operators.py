@@ -91,7 +91,7 @@ def with_entry(a, value):
         (lambda: Dense(GOOD.tolist()), TypeError, "matrices must be an array"),
         (lambda: Dense(GOOD[0]), ValueError, r"matrices must have shape \(m, n1, n2\)"),
         (lambda: Dense(GOOD[:0]), ValueError, r"no empty axis, got \(0, 3, 3\)"),
-        (lambda: Dense(GOOD + 0j), TypeError, "matrices must be float32 or float64, got complex128"),
+        (lambda: Dense(GOOD + 0j), TypeError, "matrices must be int8, float32 or float64, got complex128"),
         (lambda: Dense(GOOD.astype(int)), TypeError, "got int64"),
         (lambda: Dense(with_entry(GOOD, np.nan)), ValueError, "matrices must be finite"),
         (lambda: Dense(with_entry(GOOD, np.inf)), ValueError, "matrices must be finite"),

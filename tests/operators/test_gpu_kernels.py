@@ -7,7 +7,7 @@ import pytest
 from cuda_emulation import Emulator
 from generated_rows import KEY, TABLE, generated, words
 
-from lrtheory.operators import _cpu, _gpu, _gpu_generated, _gpu_launch, _gpu_rank_one
+from lrtheory.operators import CounterBased, _counter, _cpu, _gpu, _gpu_generated, _gpu_launch, _gpu_rank_one
 from lrtheory.operators._links import LINKS
 from lrtheory.operators._rows import reference_pass
 from lrtheory.testing.kernels import check_kernel_twins
@@ -161,7 +161,7 @@ def test_normal_entries_to_four_units_in_the_last_place():
     )
     source = (_gpu_generated.NORMAL, np.empty((0, 0), np.uint64), TABLE, 5, 1)
     made = _gpu_generated.rows_of(source, 0, 300, 2, np.empty(0))
-    plain_made = _gpu_generated.normals(word[:, None], 2)
+    plain_made = _counter.normals(word[:, None], 2)
     for i, w in enumerate(word.tolist()):
         radius, angle = sqrt(-2 * log((mpf(w >> 32) + 0.5) / 2**32)), 2 * pi * mpf(w % 2**32) / 2**32
         for j, wave in enumerate((cos, sin)):
@@ -173,7 +173,7 @@ def test_normal_entries_to_four_units_in_the_last_place():
 
 
 def test_normal_law_has_the_moments_of_the_normal_law():
-    x = _gpu_generated.normals(words(11, 100, 400), 200).ravel()
+    x = _counter.normals(words(11, 100, 400), 200).ravel()
     n = x.size
     for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
         assert abs(np.mean(x**power) - moment) < 4 * np.sqrt(variance / n)
@@ -226,3 +226,21 @@ def test_the_emulator_sees_wrong_arguments():
         with pytest.raises(AssertionError, match="k"):
             _gpu_launch.launch(source, "k", (1,), (64,), arguments)
     planted(HEAD + "s[t] = t; __syncthreads(); a[t] = s[63 - t]; }")()
+
+
+@pytest.mark.parametrize("law", ["sign", "quantised", "normal"])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_counter_based_operators_are_what_the_kernels_make(law, batch):
+    """Source and plain expression of the operator, and its own kernels on the CPU, beside those for devices."""
+    operator = CounterBased(37, 9, 15, KEY, law)
+    rows = operator.block(0, 37)
+    made = _gpu_generated.rows_of(operator.source, 0, 37, operator.columns, np.empty(0))
+    if law == "normal":
+        assert np.all(np.abs(made - rows) <= 4 * np.spacing(np.abs(rows)))
+    else:
+        assert made.tobytes() == rows.tobytes()
+    generator = np.random.default_rng(batch)
+    z, v = generator.standard_normal((batch, operator.columns)), generator.standard_normal((batch, 37))
+    seen, back = _gpu_generated.forward(operator.source, 37, z), _gpu_generated.adjoint(operator.source, 135, v)
+    np.testing.assert_allclose(operator.flat_forward(z), seen, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(operator.flat_adjoint(v), back, rtol=0, atol=1e-11)

@@ -1,0 +1,77 @@
+"""The published methods by the names that experiments use, each with its usual start and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lrtheory.first_order import GradientDescent
+from lrtheory.low_rank import (
+    AlternatingPreconditionedGradientDescent,
+    ApproximatedGaussNewton,
+    PreconditionedGradientDescent,
+    RandomFactors,
+    ScaledGradientDescent,
+    SpectralFactors,
+)
+
+Columns = dict[str, Any]
+
+METHODS: dict[str, Callable[[Columns], tuple[Any, Any]]] = {
+    "gd_sym": lambda c: (GradientDescent(c["step_size"]), RandomFactors(c["k"], c["alpha"])),
+    "gd": lambda c: (GradientDescent(c["step_size"]), RandomFactors(c["k"], c["alpha"], c["rho"])),
+    "gd_spectral": lambda c: (GradientDescent(c["step_size"]), SpectralFactors(c["k"], asymmetric=True)),
+    "scaled_gd": lambda c: (ScaledGradientDescent(c["step_size"]), SpectralFactors(c["k"], asymmetric=True)),
+    "scaled_gd_lambda": lambda c: (
+        ScaledGradientDescent(c["step_size"], c["damping"] / c.get("kappa", 1.0)),
+        RandomFactors(c["k"], c["alpha"]),
+    ),
+    "prec_gd": lambda c: (PreconditionedGradientDescent(c["step_size"]), SpectralFactors(c["k"])),
+    "prec_gd_random": lambda c: (PreconditionedGradientDescent(c["step_size"]), RandomFactors(c["k"], c["alpha"])),
+    "prec_gd_asym": lambda c: (
+        PreconditionedGradientDescent(c["step_size"]),
+        RandomFactors(c["k"], c["alpha"], c["rho"]),
+    ),
+    "agn": lambda c: (ApproximatedGaussNewton(c["step_size"]), RandomFactors(c["k"], c["alpha"], c["rho"])),
+    "apgd": lambda c: (
+        AlternatingPreconditionedGradientDescent(c["step_size"]),
+        RandomFactors(c["k"], c["alpha"], c["rho"]),
+    ),
+}
+
+_GENERIC = {"alpha": 1.0, "rho": 1.0}  # entries N(0, 1/n), as the paper of `agn` starts
+
+USUAL: dict[str, dict[str, float]] = {
+    "gd_sym": {"step_size": 0.2, "alpha": 0.5},
+    "gd": {"step_size": 0.2, "alpha": 0.5, "rho": 1 / 3},
+    "gd_spectral": {"step_size": 0.5},
+    "scaled_gd": {"step_size": 0.5},
+    "scaled_gd_lambda": {"step_size": 0.3, "alpha": 1e-3, "damping": 0.01},
+    "prec_gd": {"step_size": 0.3},
+    "prec_gd_random": {"step_size": 0.3, "alpha": 0.5},
+    "prec_gd_asym": {"step_size": 0.3} | _GENERIC,
+    "agn": {"step_size": 0.5} | _GENERIC,
+    "apgd": {"step_size": 0.5} | _GENERIC,
+}
+"""The usual parameters of each method, for a truth with sigma_1 = 1: a cell says them all.
+
+`damping` is in units of sigma_r = 1 / kappa.
+"""
+
+
+def published(c: Columns) -> tuple[Any, Any]:
+    """Return the algorithm and the start that the columns of cells name.
+
+    Parameters
+    ----------
+    c : dict
+        ``method`` and ``k``, and the parameters that `USUAL` lists for the method.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method.
+    """
+    if c["method"] not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {c['method']!r}")
+    return METHODS[c["method"]](c)

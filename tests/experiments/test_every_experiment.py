@@ -1,0 +1,74 @@
+"""What every experiment owes: cells that run, a figure and claims for whatever there is, claims that hold."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lrtheory.sweep import Grid, loading, run
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+
+TINY = dict(max_steps=40, seed=0, init_seed=0, n=12, r=2, m=300, form="gram", tolerance=0.5)
+
+
+def experiment(name):
+    return loading.load(loading.find(name))[0]
+
+
+def tiny(made, preset):
+    """The cells of a preset at a small size, with the first two values on the other axes."""
+    parts = []
+    for part in made.presets[preset].parts:
+        small = {axis: (TINY[axis],) if axis in TINY else values[:2] for axis, values in part.items()}
+        ranks = {2 if k in part["r"] else 3 for k in part["k"]}
+        parts.append(small | {"k": tuple(ranks)})
+    return list(Grid(tuple(parts)))
+
+
+def frame_of(made, cells):
+    """The frame that a sweep would make of the cells."""
+    groups = {}
+    for cell in cells:
+        key = tuple(sorted((axis, repr(value)) for axis, value in cell.items() if axis not in made.together))
+        groups.setdefault(key, []).append(cell)
+    parts = [pd.DataFrame(table).assign(**cell) for group in groups.values() for cell, table in made.run(group, "cpu")]
+    assert len(parts) == len(cells)
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cells_run_and_are_drawn_and_judged_whole_and_in_parts(name):
+    """Also an empty frame, each value of each axis alone, and a cell that failed."""
+    made = experiment(name)
+    for preset in made.presets:
+        cells = tiny(made, preset)
+        frame = frame_of(made, cells)
+        assert frame["relative_error"].between(0, 10).all()
+        axes = list(dict.fromkeys(axis for cell in cells for axis in cell))
+        failed = pd.DataFrame([{column: frame[column].iloc[0] if column in axes else np.nan for column in frame}])
+        alone = [frame[frame[axis] == value] for axis in axes for value in frame[axis].dropna().unique()]
+        parts = [part for part in alone if len(part) < len(frame)] if preset == "small" else []
+        for part in (frame, frame.iloc[:0], failed, *parts):
+            made.figure(part)
+            ids = [claim.id for claim in made.claims(part)]
+            assert len(ids) == len(set(ids))
+        for claim in made.claims(failed):
+            assert claim.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_presets_have_the_seeds_that_claims_need(name):
+    small = experiment(name).presets["small"]
+    assert all(len(part.get("seed", range(5))) >= 3 for part in small.parts)
+    assert max(len(part["seed"]) for part in small.parts) >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_claim_of_the_small_preset_holds(name, tmp_path):
+    made = experiment(name)
+    frame = run(made, out=tmp_path)
+    assert {claim.id: claim.verdict for claim in made.claims(frame) if claim.verdict != "holds"} == {}
