@@ -8,7 +8,10 @@ import json
 import sys
 from pathlib import Path
 
+from lrtheory.backend import check_device
+
 PARTS = ("sensing", "sweep")
+ON_DEVICES = ("sensing",)
 
 
 def main() -> int:
@@ -18,15 +21,23 @@ def main() -> int:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--quick", action="store_true", help="fewer rounds: ends within 50 s on two cores")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as a list of objects")
-    parser.add_argument("--device", default="cpu", help="cpu (no part has GPU rows yet)")
+    parser.add_argument("--device", default="cpu", help="cpu (default); cuda or cuda:INDEX for sensing")
     arguments = parser.parse_args()
     if arguments.device != "cpu":
-        parser.error(f"argument --device: {arguments.part} has CPU rows only, got {arguments.device!r}")
+        if arguments.part not in ON_DEVICES:
+            parser.error(f"argument --device: {arguments.part} has CPU rows only, got {arguments.device!r}")
+        try:
+            check_device(arguments.device)
+        except ValueError as error:
+            parser.exit(2, f"error: {error}\n")
     from benchmarks.record import table
 
-    part = importlib.import_module(f"benchmarks.{arguments.part}")
+    if arguments.device == "cpu":
+        timed = importlib.import_module(f"benchmarks.{arguments.part}").rows(arguments.quick)
+    else:
+        timed = importlib.import_module(f"benchmarks.{arguments.part}_cuda").rows(arguments.quick, arguments.device)
     rows = []
-    for row in part.rows(arguments.quick):
+    for row in timed:
         rows.append(row)
         print(f"  {row.name}, {row.size}", file=sys.stderr, flush=True)
     print(table(rows))

@@ -47,26 +47,36 @@ class Row:
         return {name: getattr(self, name) for name in names}
 
 
-def alternate(calls: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.05) -> dict[str, float]:
+def alternate(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    seconds: float = 0.05,
+    wait: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
     """Return the median seconds of each call, timed in turns within one process.
 
     Each turn is a burst of calls, the first of them not timed: every candidate finds the caches as its own loop would
-    leave them, and a slow moment of the machine meets all candidates.
+    leave them, and a slow moment of the machine meets all candidates. `wait` is called before the clock is read: on a
+    device, where a call may return before its work is done, it synchronises.
     """
     bursts = {}
     for name, call in calls.items():
         call()  # compiles, allocates
+        wait()
         start = time.perf_counter()
         call()
+        wait()
         bursts[name] = max(1, min(200, int(seconds / (time.perf_counter() - start))))
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             if bursts[name] > 1:
                 call()
+            wait()
             start = time.perf_counter()
             for _ in range(bursts[name]):
                 call()
+            wait()
             times[name].append((time.perf_counter() - start) / bursts[name])
     return {name: median(values) for name, values in times.items()}
 

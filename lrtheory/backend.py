@@ -34,6 +34,29 @@ def is_numpy(*arrays: Array) -> bool:
     return all(isinstance(a, np.ndarray) for a in arrays)
 
 
+def is_cupy(*arrays: Array) -> bool:
+    """Return True if every argument is a CuPy array."""
+    return all(array_api_compat.is_cupy_array(a) for a in arrays)
+
+
+def twin(name: str, *arrays: Array) -> Any:
+    """Return the module with the kernels for the given arrays, or None for a library without kernels.
+
+    Parameters
+    ----------
+    name : str
+        ``"package.family"`` with twins ``package._cpu_family`` (Numba) and ``package._gpu_family`` (CuPy), or
+        ``"package."`` for ``package._cpu`` and ``package._gpu``. Functions of both have one name and signature.
+    *arrays
+        What the kernels will be given: all NumPy, or all CuPy. A mixture has no kernels.
+    """
+    kind = "_cpu" if is_numpy(*arrays) else "_gpu" if is_cupy(*arrays) else None
+    if kind is None:
+        return None
+    package, _, family = name.rpartition(".")
+    return importlib.import_module(f"{package}.{kind}_{family}" if family else f"{package}.{kind}")
+
+
 def is_array(x: Any) -> bool:
     """Return True for an array of any supported library (Python and NumPy scalars are not arrays)."""
     return array_api_compat.is_array_api_obj(x) and not isinstance(x, np.generic)

@@ -33,6 +33,20 @@ def test_is_array_and_is_numpy_tell_libraries_apart():
     assert not backend.is_numpy(np.ones(1), strict)
 
 
+def test_twin_goes_by_the_library(monkeypatch):
+    from lrtheory.operators import _cpu, _cpu_gram, _gpu, _gpu_generated
+
+    a, strict = np.zeros(2), array_api_strict.asarray([0.0])
+    assert backend.twin("lrtheory.operators.", a, a) is _cpu
+    assert backend.twin("lrtheory.operators.gram", a) is _cpu_gram
+    assert backend.twin("lrtheory.operators.", strict) is None
+    assert backend.twin("lrtheory.operators.", a, strict) is None
+    monkeypatch.setattr(backend, "is_numpy", lambda *arrays: False)
+    monkeypatch.setattr(backend, "is_cupy", lambda *arrays: True)
+    assert backend.twin("lrtheory.operators.", a) is _gpu
+    assert backend.twin("lrtheory.operators.generated", a) is _gpu_generated
+
+
 def test_to_numpy_copies_nothing_it_need_not():
     a = np.arange(3.0)
     assert backend.to_numpy(a) is a

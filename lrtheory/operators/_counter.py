@@ -17,6 +17,8 @@ law        per_word width          entry
 sign       64       ceil(d / 64)   +1 if bit j % 64 of the word (0 the lowest) is set, -1
                                    if not
 quantised  4        ceil(d / 4)    table[(word >> (12 * (j % 4))) & 4095]
+normal     2        ceil(d / 2)    sqrt(-2 log((h + 1/2) / 2^32)) times the cosine (j even) or sine (j odd) of
+                                   2 pi l / 2^32; h and l are the upper and lower 32 bits of the word
 ========== ======== ============== =====================================================
 
 So a row depends on the key, its number and d, on nothing else. Compiled and GPU kernels repeat this; what is here is
@@ -36,9 +38,11 @@ import numpy as np
 GAMMA = 0x9E3779B97F4A7C15
 MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 SHIFTS = (30, 27, 31)
+CODES = {"sign": 1, "quantised": 2, "normal": 3}  # by which kernels know a law; 0 are stored signs
 SIGNS = 64  # a word
 LEVELS = 4096  # of the quantised law: 12 bits
 QUARTERS = 4  # quantised entries a word
+PAIR = 2  # normal entries a word
 
 
 def words(key: int, first: int, last: int) -> np.ndarray:
@@ -62,6 +66,22 @@ def quantised(word: np.ndarray, d: int) -> np.ndarray:
     """Return the d quantised normal numbers of each row: words ``(..., width)`` to float64 ``(..., d)``."""
     index = (word[..., None] >> np.arange(0, 48, 12, dtype=np.uint64)) & np.uint64(LEVELS - 1)
     return table()[index.reshape(*word.shape[:-1], QUARTERS * word.shape[-1])[..., :d].astype(np.int64)]
+
+
+def normals(word: np.ndarray, d: int) -> np.ndarray:
+    """Return the d normal numbers of each row: words ``(..., width)`` to float64 ``(..., d)``.
+
+    The angle is reduced without rounding before the cosine is taken, which keeps its relative accuracy.
+    """
+    radius = np.sqrt(-2.0 * np.log(((word >> np.uint64(32)).astype(np.float64) + 0.5) * 2.0**-32))
+    turn = (word & np.uint64(0xFFFFFFFF)).astype(np.float64) * 2.0**-31  # in units of pi
+    quarter = np.rint(2.0 * turn)
+    rest = np.pi * (turn - 0.5 * quarter)
+    c, s = np.cos(rest), np.sin(rest)
+    case = quarter.astype(np.int64) % 4
+    cosine, sine = np.choose(case, (c, -s, -c, s)), np.choose(case, (s, c, -s, -c))
+    both = np.stack([radius * cosine, radius * sine], axis=-1)
+    return both.reshape(*word.shape[:-1], PAIR * word.shape[-1])[..., :d]
 
 
 @cache

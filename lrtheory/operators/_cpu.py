@@ -22,7 +22,7 @@ import numpy as np
 from numba import njit
 
 from lrtheory import backend
-from lrtheory.operators._links import evaluate
+from lrtheory.operators._links import evaluate, link_code
 from lrtheory.operators._rows import blocks
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -32,6 +32,7 @@ MAX_CHUNKS = 16  # ... and there are at most so many chunks
 ROWS, TRIALS = 6, 4  # of a tile of the pass for many
 BLOCK_TILES = 4  # tiles of rows between its two products: both find them in cache
 COLUMNS = 2048  # likewise
+FEW = 3  # trials up to which one fused pass each beats two BLAS products for all
 
 
 @njit(cache=True, nogil=True)
@@ -336,3 +337,15 @@ def blas_pass(rows, z, y, scale, link, threshold):
         gradient += part
     gradient *= scale
     return value, gradient
+
+
+def one_pass(rows, z, y, scale, link, threshold):
+    """The pass that the number of trials asks for (and nothing else: where a loop over passes is cut must never change
+    a number)."""
+    if z.shape[0] == 1:
+        return fused_pass(rows, z, y, scale, link_code(link), threshold)
+    if suits_this_machine():
+        return batched_pass(rows, z, y, scale, link_code(link), threshold)
+    if z.shape[0] <= FEW:
+        return fused_pass(rows, z, y, scale, link_code(link), threshold)
+    return blas_pass(rows, z, y, scale, link, threshold)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, is_numpy, like, namespace
+from lrtheory.backend import Array, is_numpy, like, namespace, twin
 from lrtheory.operators._links import evaluate
 from lrtheory.operators._row_operator import RowOperator
 
@@ -24,20 +24,18 @@ class GeneratedRows(RowOperator):
     columns: Any
     source: Any
     dtype = np.dtype(np.float64)
-    compiled = True
+    compiled: Any = True  # for NumPy points
 
     def flat_forward(self, z: Array) -> Array:
-        if is_numpy(z):
-            from lrtheory.operators import _cpu_generated
-
-            return _cpu_generated.forward(self.source, self.m, z).astype(z.dtype, copy=False)
+        kernels = self._kernels(z)
+        if kernels is not None:
+            return kernels.forward(self.source, self.m, z).astype(z.dtype, copy=False)
         return namespace(z).concat([z @ rows.T for _, rows in self._blocks(z)], axis=-1)
 
     def flat_adjoint(self, v: Array) -> Array:
-        if is_numpy(v):
-            from lrtheory.operators import _cpu_generated
-
-            return _cpu_generated.adjoint(self.source, self.columns, v).astype(v.dtype, copy=False)
+        kernels = self._kernels(v)
+        if kernels is not None:
+            return kernels.adjoint(self.source, self.columns, v).astype(v.dtype, copy=False)
         xp = namespace(v)
         total = xp.zeros((v.shape[0], self.columns), dtype=v.dtype, device=v.device)
         for b, rows in self._blocks(v):
@@ -47,6 +45,10 @@ class GeneratedRows(RowOperator):
     def flat_pass(self, z: Array, y: Array, scale: float, link: str, threshold: float) -> tuple[Array, Array]:
         value, pulled = evaluate(scale * self.flat_forward(z) - y, link, threshold)
         return value, scale * self.flat_adjoint(pulled)
+
+    def _kernels(self, a: Array) -> Any:
+        """Return the kernels for an array, or None where plain expressions serve."""
+        return twin("lrtheory.operators.generated", a) if self.compiled or not is_numpy(a) else None
 
     def _blocks(self, prototype: Array) -> Iterator[tuple[slice, Array]]:
         """Yield all rows, some at a time, in the library and precision of `prototype`."""

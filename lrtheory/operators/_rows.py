@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lrtheory.backend import Array, is_numpy, namespace
-from lrtheory.operators._links import evaluate, link_code
+from lrtheory.backend import Array, namespace, twin
+from lrtheory.operators._links import evaluate
 
 BLOCK_ROWS = 256  # of a stored operator that BLAS sees at a time: the second product finds them in cache
-FEW = 3  # trials up to which one fused pass each beats two BLAS products for all
 
 
 def blocks(m: int, size: int = BLOCK_ROWS) -> Iterator[slice]:
@@ -61,26 +60,13 @@ def residual_and_gradient(
     z : array ``(B, d)``
     y : array ``(B, m)`` or ``(1, m)``
     """
-    if is_numpy(rows, z, y):
-        return numpy_pass(rows, z, y, scale, link, threshold)
-    return reference_pass(rows, z, y, scale, link, threshold)
+    kernels = twin("lrtheory.operators.", rows, z, y)
+    if kernels is None:
+        return reference_pass(rows, z, y, scale, link, threshold)
+    return kernels.one_pass(rows, z, y, scale, link, threshold)
 
 
 def reference_pass(rows: Any, z: Any, y: Any, scale: float, link: str, threshold: float) -> tuple[Any, Any]:
     """The plain expression of `residual_and_gradient`, in two passes."""
     value, pulled = evaluate(scale * forward(rows, z) - y, link, threshold)
     return value, scale * adjoint(rows, pulled)
-
-
-def numpy_pass(rows: Any, z: Any, y: Any, scale: float, link: str, threshold: float) -> tuple[Any, Any]:
-    """`residual_and_gradient` by the kernel that the number of trials asks for (and nothing else: where a loop over
-    passes is cut must never change a number)."""
-    from lrtheory.operators import _cpu
-
-    if z.shape[0] == 1:
-        return _cpu.fused_pass(rows, z, y, scale, link_code(link), threshold)
-    if _cpu.suits_this_machine():
-        return _cpu.batched_pass(rows, z, y, scale, link_code(link), threshold)
-    if z.shape[0] <= FEW:
-        return _cpu.fused_pass(rows, z, y, scale, link_code(link), threshold)
-    return _cpu.blas_pass(rows, z, y, scale, link, threshold)

@@ -15,7 +15,11 @@ from lrtheory.operators._checks import check_size
 from lrtheory.operators._generated import GeneratedRows
 from lrtheory.random import as_stream
 
-LAWS = ("sign", "quantised")
+LAWS = {  # entries a word, and the plain expression
+    "sign": (_counter.SIGNS, _counter.signs),
+    "quantised": (_counter.QUARTERS, _counter.quantised),
+    "normal": (_counter.PAIR, _counter.normals),
+}
 LAST_WORD = 2**63  # words of an operator are numbered below it
 
 
@@ -28,16 +32,16 @@ class CounterBased(GeneratedRows):
     m, n1, n2 : int
     key : int
         Names the operator, 0 <= key < 2^64.
-    law : {"sign", "quantised"}
-        Independent fair signs, or normal numbers quantised to 4096 levels; mean 0 and variance 1 exactly.
-        "normal" numbers need a GPU: without vector logarithms a CPU makes them far slower than it reads them.
+    law : {"sign", "quantised", "normal"}
+        Independent fair signs, normal numbers quantised to 4096 levels (mean 0 and variance 1 exactly), or normal
+        numbers. The last are for GPUs: a CPU makes them far slower than it reads them, and has no kernel for them.
     symmetric : bool
         Symmetrised, ``(A + A^T) / 2``.
 
     Raises
     ------
     ValueError
-        For sizes that are no positive integers, a key out of range, an unknown law or one that needs a GPU, a
+        For sizes that are no positive integers, a key out of range, an unknown law, a
         symmetric operator that is not square, or more than 2^63 words of 64 bits.
 
     Notes
@@ -65,12 +69,10 @@ class CounterBased(GeneratedRows):
             object.__setattr__(self, name, check_size(name, getattr(self, name)))
         if not isinstance(self.key, (int, np.integer)) or isinstance(self.key, bool) or not 0 <= self.key < 2**64:
             raise ValueError(f"key must be an integer in 0..2^64 - 1, got {self.key!r}")
-        if self.law == "normal":
-            raise ValueError(f'law="normal" is for GPUs only; on the CPU take one of {LAWS}')
         if self.law not in LAWS:
             near = difflib.get_close_matches(str(self.law), LAWS, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ValueError(f"law must be one of {LAWS}, got {self.law!r}{hint}")
+            raise ValueError(f"law must be one of {tuple(LAWS)}, got {self.law!r}{hint}")
         if self.symmetric and self.n1 != self.n2:
             raise ValueError(f"symmetric=True needs square matrices, got {self.n1} x {self.n2}")
         if self.m * self.width > LAST_WORD:
@@ -81,6 +83,11 @@ class CounterBased(GeneratedRows):
         return self.n1, self.n2
 
     @property
+    def compiled(self) -> bool:
+        """Whether the CPU has kernels."""
+        return self.law != "normal"
+
+    @property
     def columns(self) -> int:
         """Entries of a row."""
         return self.n1 * self.n2
@@ -88,21 +95,18 @@ class CounterBased(GeneratedRows):
     @property
     def width(self) -> int:
         """Words of a row."""
-        return -(-self.columns // (_counter.SIGNS if self.law == "sign" else _counter.QUARTERS))
+        return -(-self.columns // LAWS[self.law][0])
 
     @cached_property
     def source(self) -> tuple[Any, ...]:
-        from lrtheory.operators import _cpu_generated
-
-        sign = self.law == "sign"
-        law = _cpu_generated.SIGN if sign else _cpu_generated.QUANTISED
-        values = np.empty(0) if sign else _counter.table().copy()  # a read-only array is compiled again
+        law = _counter.CODES[self.law]
+        values = _counter.table().copy() if self.law == "quantised" else np.empty(0)  # read-only: compiled again
         return law, np.empty((0, 0), np.uint64), values, np.uint64(self.key), self.width
 
     def block(self, first: int, last: int) -> np.ndarray:
         """Return the rows first..last-1, not symmetrised, ``(last - first, n1 n2)`` in float64."""
         words = _counter.words(self.key, first * self.width, last * self.width).reshape(last - first, self.width)
-        return (_counter.signs if self.law == "sign" else _counter.quantised)(words, self.columns)
+        return LAWS[self.law][1](words, self.columns)
 
     def flatten(self, z: Array) -> Array:
         z = self._symmetrised(z)
@@ -141,6 +145,7 @@ def counter_based(
     """
     n1 = check_size("n1", n1)
     n2 = n1 if n2 is None else check_size("n2", n2)
-    check_device(device)
+    if check_device(device) == "cpu" and law == "normal":
+        raise ValueError("law=\"normal\" is for GPUs only; on the CPU take one of ('sign', 'quantised')")
     generator = as_stream(stream).child("counter based", law, n1, n2).generator()
     return CounterBased(m, n1, n2, int(generator.integers(2**64, dtype=np.uint64)), law, symmetric)

@@ -2,6 +2,7 @@
 
 They equal repeated steps of `lrtheory.first_order.GradientDescent` to rounding. The population case and the normal form
 run as one kernel; an operator given by rows is a plain loop over compiled passes, which cost far more than a call.
+CuPy arrays go on to `_gpu_loops`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lrtheory._iterates import select
-from lrtheory.backend import is_numpy, to_numpy
+from lrtheory.backend import is_cupy, is_numpy, to_numpy
 from lrtheory.factors import Factors
 from lrtheory.operators._row_operator import RowOperator
 from lrtheory.operators.gram import Gram
@@ -49,6 +50,10 @@ def gradient_descent(
     if getattr(problem, "link", "residual") != "residual" or not isinstance(x, Factors):
         return NotImplemented
     arrays = (x.left, x.right, *((y.left, y.right) if isinstance(y, Factors) else (y,)))
+    if is_cupy(*arrays):
+        from lrtheory.operators import _gpu_loops
+
+        return _gpu_loops.gradient_descent(problem, x, step_size, n_steps, active)
     if not is_numpy(*arrays) or any(a.dtype != np.float64 for a in arrays):
         return NotImplemented
     batch = x.batch_shape

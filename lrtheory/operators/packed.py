@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, is_numpy, like, namespace
+from lrtheory.backend import Array, is_cupy, is_numpy, like, namespace
 from lrtheory.operators._checks import check_data, check_size, check_unit
 from lrtheory.operators._rows import blocks
 from lrtheory.operators._stored import StoredRows
@@ -102,7 +103,7 @@ def pack_symmetric(z: Array) -> Array:
         packed = np.empty((math.prod(batch), d), dtype=z.dtype)
         _cpu_packing.pack(_kernel_ready(z.reshape(-1, n, n)), packed)
         return packed.reshape(*batch, d)
-    upper, lower = (like(index, z, xp.int64) for index in _triangle(n)[:2])
+    upper, lower = (like(index, z, xp.int64) for index in _triangle_beside(z, n)[:2])
     flat = xp.reshape(z, (*batch, n * n))
     return (xp.take(flat, upper, axis=-1) + xp.take(flat, lower, axis=-1)) / 2
 
@@ -120,7 +121,7 @@ def unpack_symmetric(g: Array, n: int) -> Array:
         z = np.empty((math.prod(batch), n, n), dtype=g.dtype)
         _cpu_packing.unpack(_kernel_ready(g.reshape(-1, g.shape[-1])), z)
         return z.reshape(*batch, n, n)
-    _, _, source, weight = _triangle(n)
+    _, _, source, weight = _triangle_beside(g, n)
     full = xp.take(g, like(source, g, xp.int64), axis=-1) * like(weight, g)
     return xp.reshape(full, (*batch, n, n))
 
@@ -153,6 +154,18 @@ def _triangle(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     weight = np.full((n, n), 0.5)
     np.fill_diagonal(weight, 1.0)
     return i * n + j, j * n + i, source.ravel(), weight.ravel()
+
+
+def _triangle_beside(x: Array, n: int) -> tuple[Array, ...]:
+    """Return `_triangle` on the host or, kept there, on the device of CuPy arrays: a copy would make the host wait."""
+    return _triangle_on(x.device.id, n) if is_cupy(x) else _triangle(n)
+
+
+@cache
+def _triangle_on(device: int, n: int) -> tuple[Array, ...]:
+    cupy = importlib.import_module("cupy")
+    with cupy.cuda.Device(device):
+        return tuple(cupy.asarray(a) for a in _triangle(n))
 
 
 def _kernel_ready(a: Any) -> np.ndarray:

@@ -42,7 +42,27 @@ def test_rows_and_table():
 
 
 def test_wrong_usage_exits_with_2():
-    for arguments in (["nothing"], ["sensing", "--device", "cuda"], []):
+    for arguments in (["nothing"], ["sweep", "--device", "cuda"], []):
         done = run("-m", "benchmarks", *arguments)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
+
+
+def test_a_device_that_is_not_there_is_one_line():
+    hidden = "import sys; sys.modules['cupy'] = None; sys.argv = ['benchmarks', 'sensing', '--device', 'cuda']\n"
+    done = run("-c", hidden + "from benchmarks.__main__ import main; main()")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "error: device 'cuda' needs CuPy: install the extra lrtheory[cuda12] or lrtheory[cuda13]\n"
+
+
+def test_clocks_are_read_when_the_device_has_ended():
+    """Calls that only queue their work are timed with it."""
+    check = """
+import time
+from benchmarks.record import alternate
+queue = []
+wait = lambda: (time.sleep(0.004 * len(queue)), queue.clear())
+assert 0.003 < alternate({"queued": lambda: queue.append(1)}, 2, seconds=0.01, wait=wait)["queued"] < 0.1
+"""
+    assert run("-c", check).returncode == 0
