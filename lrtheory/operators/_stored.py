@@ -41,6 +41,11 @@ class StoredRows:
         return self.rows.dtype
 
     @property
+    def unit_scale(self) -> float:
+        """The scale s at which ``E |s A(Z)|^2 = |Z|_F^2`` for independent rows of unit variance: 1/sqrt(m)."""
+        return 1.0 / math.sqrt(self.m)
+
+    @property
     def nbytes(self) -> int:
         """Bytes that one pass reads."""
         return self.rows.shape[0] * self.rows.shape[1] * (4 if "32" in str(self.rows.dtype) else 8)

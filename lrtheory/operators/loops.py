@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lrtheory.backend import is_numpy, to_numpy
-from lrtheory.factors import Factors
+from lrtheory.factors import Factors, as_matrix
 from lrtheory.operators import _rows
 from lrtheory.operators._stored import StoredRows
 from lrtheory.operators.gram import Gram
@@ -61,7 +61,7 @@ def gradient_descent(
             return NotImplemented
         moved = gradient_descent_population(_flat(x), _flat_y(y, batch), eta, n_steps, moving)
     elif isinstance(operator, Gram) and operator.h.dtype == np.float64 and is_numpy(operator.h) and scale == 1.0:
-        target = y.product() if isinstance(y, Factors) else y
+        target = as_matrix(y)
         moved = gradient_descent_gram(operator, _flat(x), _leading(target, batch, 2), eta, n_steps, moving)
     elif isinstance(operator, StoredRows) and is_numpy(operator.rows) and not isinstance(y, Factors):
         moved = gradient_descent_stored(operator, _flat(x), _leading(y, batch, 1), scale, eta, n_steps, moving)
