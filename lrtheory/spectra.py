@@ -77,7 +77,7 @@ def singular_values(a: Any) -> Array:
 
     A matrix with NaN or infinity has the singular values NaN (LAPACK would raise, or print, as it happens to meet one).
     """
-    a = _core(a) if isinstance(a, Factors) else as_matrix(a)
+    a = _core(a) if isinstance(a, Factors) and a.k < min(a.shape) else as_matrix(a)
     xp = namespace(a)
     finite = xp.all(xp.isfinite(a), axis=(-2, -1))[..., None]
     values = xp.linalg.svdvals(xp.where(finite[..., None], a, xp.zeros_like(a)))
