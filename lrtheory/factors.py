@@ -119,12 +119,12 @@ class Factors:
 
 
 def transpose(a: Any) -> Any:
-    """Transpose the matrices in the last two axes of an array, or a factorised matrix."""
-    return a.transposed() if isinstance(a, Factors) else namespace(a).matrix_transpose(a)
+    """Transpose the matrices in the last two axes of an array, or a matrix in another form (Factors, sparse)."""
+    return a.transposed() if hasattr(a, "transposed") else namespace(a).matrix_transpose(a)
 
 
-def dense(a: Any) -> Array:
-    """Return the array that a matrix stands for: an array itself, Factors and other forms through ``product()``."""
+def as_matrix(a: Any) -> Array:
+    """Return an array as it is, and what has a `product` (Factors, sparse) as the array ``(*batch, n1, n2)``."""
     return a.product() if hasattr(a, "product") else a
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lrtheory.backend import Array, is_array, namespace, per_element
-from lrtheory.factors import Factors, dense, transpose
+from lrtheory.factors import Factors, as_matrix, transpose
 
 
 def soft_threshold(z: Array, tau: Any) -> Array:
@@ -142,7 +142,7 @@ def truncated_eigh(z: Any, k: int | None = None) -> tuple[Array, Array]:
 
 def _small_or_dense(z: Any, sides: int = 1) -> Any:
     """Return Factors as they are where their columns are fewer than rows, and everything else as an array."""
-    return z if isinstance(z, Factors) and sides * z.k < min(z.shape) else dense(z)
+    return z if isinstance(z, Factors) and sides * z.k < min(z.shape) else as_matrix(z)
 
 
 def _finite(z: Array) -> tuple[Array, Array]:

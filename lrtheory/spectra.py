@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lrtheory.backend import Array, namespace
-from lrtheory.factors import Factors, concatenate, transpose
+from lrtheory.factors import Factors, as_matrix, concatenate, transpose
 from lrtheory.random import Stream
 
 SPECTRA = ("linear", "geometric")
@@ -82,8 +82,7 @@ def singular_values(a: Any) -> Array:
 
     A matrix with NaN or infinity has the singular values NaN (LAPACK would raise, or print, as it happens to meet one).
     """
-    if isinstance(a, Factors):
-        a = _core(a)
+    a = _core(a) if isinstance(a, Factors) and a.k < min(a.shape) else as_matrix(a)
     xp = namespace(a)
     finite = xp.all(xp.isfinite(a), axis=(-2, -1))[..., None]
     values = xp.linalg.svdvals(xp.where(finite[..., None], a, xp.zeros_like(a)))

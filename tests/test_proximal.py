@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtheory.factors import Factors, dense
+from lrtheory.factors import Factors, as_matrix
 from lrtheory.proximal import hard_threshold, singular_value_threshold, soft_threshold, truncated_eigh, truncated_svd
 from lrtheory.random import Stream
 from lrtheory.testing import strategies
@@ -173,9 +173,9 @@ def test_matrices_that_are_not_finite_are_no_affair_of_the_others(bad, n):
 
 def test_dense():
     a = np.ones((2, 3))
-    assert dense(a) is a
-    assert dense(Wrapped(a)) is a
-    np.testing.assert_array_equal(dense(Factors(a)), a @ a.T)
+    assert as_matrix(a) is a
+    assert as_matrix(Wrapped(a)) is a
+    np.testing.assert_array_equal(as_matrix(Factors(a)), a @ a.T)
 
 
 @pytest.mark.parametrize("tau", [-0.1, np.nan, np.inf, np.array([0.1, -0.1])])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lrtheory.backend import Array, like, namespace, per_element
-from lrtheory.factors import dense, transpose
+from lrtheory.factors import as_matrix, transpose
 from lrtheory.proximal import soft_threshold, truncated_svd
 from lrtheory.random import Stream
 from lrtheory.solve import State
@@ -105,9 +105,9 @@ class NuclearNorm:
                 raise ValueError(f"{name} must be a number above 0{limits}, got {value!r}")
 
     def init(self, problem: Any, x: Any, stream: Stream) -> NuclearNormState:
-        x = dense(x)
+        x = as_matrix(x)
         value, gradient = problem.matrix_gradient(x)
-        gradient = dense(gradient)
+        gradient = as_matrix(gradient)
         state = State.first(problem, x)
         batch = tuple(state.t.shape)
         xp = namespace(x)
@@ -152,7 +152,7 @@ class NuclearNorm:
             x,
             state.t + 1,
             previous=state.x,
-            gradient=dense(gradient),
+            gradient=as_matrix(gradient),
             previous_gradient=state.gradient,
             value=value,
             nuclear_norm=nuclear_norm,
@@ -182,5 +182,5 @@ def lipschitz(problem: Any, back: Array, stream: Stream) -> Array:
     z = like(stream.normal(tuple(problem.shape)), back)
     for _ in range(POWER_STEPS):
         z = z * (unit / size(z))
-        z = dense(problem.matrix_gradient(z)[1]) + back
+        z = as_matrix(problem.matrix_gradient(z)[1]) + back
     return (size(z) / unit)[..., 0, 0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lrtheory.backend import Array, namespace, per_element
-from lrtheory.factors import Factors, concatenate, dense, transpose
+from lrtheory.factors import Factors, as_matrix, concatenate, transpose
 from lrtheory.first_order import check_step_size
 from lrtheory.low_rank.preconditioned import check_factors
 from lrtheory.proximal import truncated_eigh, truncated_svd
@@ -111,7 +111,7 @@ class NormalizedIterativeHardThresholding:
         zero = ~(xp.any(x.left != 0, axis=(-2, -1)) & xp.any(x.right != 0, axis=(-2, -1)))
         if bool(xp.any(zero)):
             _, residual = problem.matrix_gradient(x)
-            _, leading = truncate(-dense(residual), x)
+            _, leading = truncate(-as_matrix(residual), x)
             left = select(zero, leading, left)
         return SubspaceState.first(problem, x, left=left)
 
@@ -132,7 +132,7 @@ def moved(x: Factors, residual: Any, step_size: Any) -> Any:
     if isinstance(residual, Factors):
         scaled = Factors(residual.left * per_element(step_size, residual), residual.right)
         return concatenate(x, scaled, sign=-1.0)
-    residual = dense(residual)
+    residual = as_matrix(residual)
     return x.product() - residual * per_element(step_size, residual)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, is_array, namespace
+from lrtheory.backend import Array, is_array, namespace, to_numpy
 from lrtheory.factors import Factors
 from lrtheory.operators._rows import blocks
 
@@ -65,3 +65,26 @@ def vector(v: Any, m: int, name: str = "y") -> Array:
     if v.ndim < 1 or v.shape[-1] != m:
         raise ValueError(f"{name} must have shape (..., m) with m = {m}, got {tuple(v.shape)}")
     return v
+
+
+def check_integers(name: str, values: Any, limit: int, distinct: bool = False) -> np.ndarray:
+    """Return a non-empty sequence of integers in 0..limit-1 as an int64 array on the host.
+
+    Raises TypeError for no array of integers, ValueError for other axes, numbers out of range and, with `distinct`,
+    numbers that occur again.
+    """
+    values = to_numpy(values) if is_array(values) else np.asarray(values)
+    if values.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, got {values.dtype}")
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"{name} must have shape (m,) with m >= 1, got {values.shape}")
+    outside = np.flatnonzero((values < 0) | (values >= limit))
+    if outside.size:
+        raise ValueError(f"{name} must lie in 0..{limit - 1}, got {values[outside[0]]} at {outside[0]}")
+    values = values.astype(np.int64)
+    if distinct:
+        kept, first = np.unique(values, return_index=True)
+        if kept.size < values.size:
+            again = np.setdiff1d(np.arange(values.size), first)[0]
+            raise ValueError(f"{name} must be distinct, got {values[again]} again at {again}")
+    return values

@@ -46,6 +46,7 @@ class Gram:
     symmetric: bool = False
 
     m = math.inf
+    unit_scale = 1.0  # that of the operator is part of h
 
     def __post_init__(self) -> None:
         check_data("h", self.h, 2, "(d, d)")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lrtheory.backend import Array, namespace
-from lrtheory.factors import Factors, concatenate
+from lrtheory.factors import Factors, as_matrix, concatenate
 from lrtheory.operators._checks import check_size, matrix
 from lrtheory.operators._links import check_link
 from lrtheory.spectra import norm
@@ -84,7 +84,7 @@ class Identity:
         if isinstance(z, Factors) and isinstance(y, Factors):
             r = concatenate(z if scale == 1.0 else Factors(z.left * scale, z.right), y, sign=-1.0)
             return norm(r) ** 2 / 2, r if scale == 1.0 else Factors(r.left * scale, r.right)
-        r = scale * _array(z) - _array(y)
+        r = scale * as_matrix(z) - as_matrix(y)
         xp = namespace(r)
         return xp.sum(r * r, axis=(-2, -1)) / 2, scale * r
 
@@ -95,7 +95,3 @@ class Identity:
             n1, n2 = self.matrix_shape
             raise ValueError(f"{name} must be {n1} x {n2} matrices, got factors of {z.shape}")
         return z
-
-
-def _array(z: Any) -> Array:
-    return z.product() if isinstance(z, Factors) else z

@@ -14,7 +14,7 @@ import numpy as np
 
 from lrtheory._iterates import select
 from lrtheory.backend import is_cupy, is_numpy, to_numpy
-from lrtheory.factors import Factors
+from lrtheory.factors import Factors, as_matrix
 from lrtheory.operators._row_operator import RowOperator
 from lrtheory.operators.gram import Gram
 from lrtheory.operators.identity import Identity
@@ -66,7 +66,7 @@ def gradient_descent(
             return NotImplemented
         moved = gradient_descent_population(_flat(x), _flat_y(y, batch), eta, n_steps, moving)
     elif isinstance(operator, Gram) and operator.h.dtype == np.float64 and is_numpy(operator.h) and scale == 1.0:
-        target = y.product() if isinstance(y, Factors) else y
+        target = as_matrix(y)
         moved = gradient_descent_gram(operator, _flat(x), _leading(target, batch, 2), eta, n_steps, moving)
     elif isinstance(operator, RowOperator) and operator.compiled and not isinstance(y, Factors):
         moved = gradient_descent_rows(operator, _flat(x), _leading(y, batch, 1), scale, eta, n_steps, moving)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lrtheory.backend import Array, as_array, is_array, like, namespace, to_numpy
-from lrtheory.factors import Factors, transpose
+from lrtheory.factors import Factors, as_matrix, transpose
 from lrtheory.metrics import LazyMetrics
 from lrtheory.operators import Gram, Identity, gaussian
 from lrtheory.random import Stream
@@ -119,7 +119,8 @@ class SensingProblem:
     def matrix_gradient(self, x: Any) -> tuple[Array, Any]:
         """Return ``1/2 |scale A(estimate) - y|^2`` and its gradient R with respect to the estimate.
 
-        R is an array ``(*batch, n1, n2)``, or Factors in the population case at factors. One pass over the data.
+        R is an array ``(*batch, n1, n2)``; at factors it may be Factors or a sparse matrix, as the operator has it
+        (`lrtheory.factors.as_matrix` makes it an array). One pass over the data.
         """
         return self.operator.residual_and_gradient(x, self.observations, scale=self.scale, link=self.link)
 
@@ -127,6 +128,9 @@ class SensingProblem:
         """Return loss and gradient at Factors or at a matrix, in one fused pass (all data: `sample` must be None)."""
         if sample is not None:
             raise ValueError(f"sensing problems take the full sample only, got {sample!r}")
+        if isinstance(x, Factors) and hasattr(self.operator, "factor_gradient"):
+            value, gradient = self.operator.factor_gradient(x, self.observations, scale=self.scale, link=self.link)
+            return (value / 2 if x.symmetric else value), gradient
         value, residual = self.matrix_gradient(x)
         if not isinstance(x, Factors):
             return value, residual
@@ -160,9 +164,9 @@ class SensingProblem:
     def backprojection(self) -> Array:
         """Return ``scale A*(y)``, shape ``(*batch, n1, n2)``."""
         if isinstance(self.operator, Identity):
-            return self.observations.product()
+            return as_matrix(self.observations)
         if isinstance(self.operator, Gram):
-            return self.operator.apply(self.observations.product())
+            return self.operator.apply(as_matrix(self.observations))
         return self.scale * self.operator.adjoint(self.observations)
 
     def metrics(self, x: Any) -> LazyMetrics:
@@ -174,20 +178,19 @@ class SensingProblem:
         def error() -> Array:
             if isinstance(x, Factors):
                 return distance(x, self.truth)
-            difference = x - self.truth.product()
+            difference = x - as_matrix(self.truth)
             return namespace(difference).linalg.matrix_norm(difference)
 
         def relative_residual() -> Array:
-            value = found["squares"]
-            size = namespace(value).linalg.vector_norm(self.observations, axis=-1)
-            return _ratio(namespace(value).sqrt(2 * value), size)
+            twice = found["loss"] * (4 if isinstance(x, Factors) and x.symmetric else 2)
+            size = namespace(twice).linalg.vector_norm(self.observations, axis=-1)
+            return _ratio(namespace(twice).sqrt(twice), size)
 
-        half = 0.5 if isinstance(x, Factors) and x.symmetric else 1.0
-        found = LazyMetrics({"error": error, "squares": lambda: self.matrix_gradient(x)[0]})
+        found = LazyMetrics({"error": error, "loss": lambda: self.loss(x)})
         formulas = {
             "error": lambda: found["error"],
             "relative_error": lambda: _ratio(found["error"], self._truth_norm),
-            "loss": lambda: half * found["squares"],
+            "loss": lambda: found["loss"],
         }
         if not isinstance(self.observations, Factors):
             formulas["relative_residual"] = relative_residual

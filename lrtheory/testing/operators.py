@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lrtheory.backend import Array, like, namespace, to_numpy
-from lrtheory.factors import Factors
+from lrtheory.factors import Factors, as_matrix, transpose
 
 
 def check_operator(operator: Any, *, seed: int = 0, tolerance: float | None = None, prototype: Array | None = None):
@@ -19,7 +19,7 @@ def check_operator(operator: Any, *, seed: int = 0, tolerance: float | None = No
     operator
         Has ``matrix_shape``, ``m`` (``math.inf`` where observations are matrices), ``symmetric``, ``dtype``,
         ``forward``, ``adjoint`` and ``residual_and_gradient``; see `lrtheory.operators`. One whose observations carry
-        another inner product than the usual one has ``observation_inner(u, v)``.
+        another inner product than the usual one has ``observation_inner(u, v)``. Optional: ``factor_gradient``.
     seed : int
         Of the random points.
     tolerance : float, optional
@@ -36,7 +36,8 @@ def check_operator(operator: Any, *, seed: int = 0, tolerance: float | None = No
     -----
     The laws: shapes; precision is not lost; inputs are left alone; ``A(0) = 0``; linearity; ``<A(Z), v> = <Z, A*(v)>``;
     a symmetric operator's adjoint is symmetric; the fused pass equals two passes, for every link the operator takes;
-    Factors equal their product; a batch equals its elements; a NaN is never lost.
+    Factors equal their product; where there is a `factor_gradient`, it equals the gradient through R; a batch equals
+    its elements, of arrays and of Factors; a NaN in an entry that the measurements see is never lost.
     """
     _Laws(operator, seed, 1e-12 if tolerance is None else tolerance, prototype).check()
 
@@ -136,14 +137,45 @@ class _Laws:
             self.same(f"fused pass, link {link!r}: gradient", gradient, scale * self.a.adjoint(like(pulled, y)))
 
     def factors(self, y: Array) -> None:
-        for x in (Factors(self.draw(self.n1, 2), self.draw(self.n2, 2)), Factors(self.draw(self.n1, 2))):
-            if tuple(x.shape) != (self.n1, self.n2):
-                continue
+        for x in self.factorised():
+            seen, expected = self.a.forward(x), self.a.forward(x.product())
+            self.same("Factors = their product, forward", as_matrix(seen), expected)
             value, gradient = self.a.residual_and_gradient(x, y)
             expected = self.a.residual_and_gradient(x.product(), y)
-            gradient = gradient.product() if isinstance(gradient, Factors) else gradient
             self.same("Factors = their product, value", value, expected[0])
-            self.same("Factors = their product, gradient", gradient, expected[1])
+            self.same("Factors = their product, gradient", as_matrix(gradient), expected[1])
+            self.products(gradient)
+            if hasattr(self.a, "factor_gradient"):
+                for link in ("residual", "sign", "clip"):
+                    self.factor_gradient(x, y, link)
+
+    def factorised(self, *batch: int) -> list[Factors]:
+        """Points as Factors, of both kinds where matrices are square."""
+        both = [Factors(self.draw(*batch, self.n1, 2), self.draw(*batch, self.n2, 2))]
+        return [*both, Factors(self.draw(*batch, self.n1, 2))] if self.n1 == self.n2 else both
+
+    def products(self, gradient: Any) -> None:
+        """The two products for which algorithms ask a gradient, whatever its form."""
+        b, c, dense = self.draw(self.n2, 2), self.draw(self.n1, 2), as_matrix(gradient)
+        self.same("gradient @ B", gradient @ b, dense @ b)
+        self.same("transpose(gradient) @ B", transpose(gradient) @ c, transpose(dense) @ c)
+
+    def factor_gradient(self, x: Factors, y: Array, link: str) -> None:
+        options: dict[str, Any] = {"scale": 0.6, "link": link, "threshold": 0.5}
+        try:
+            value, gradient = self.a.factor_gradient(x, y, **options)
+        except ValueError:
+            return  # an operator need not take every link
+        expected, r = self.a.residual_and_gradient(x.product(), y, **options)
+        if x.symmetric:
+            through = Factors((r @ x.left + transpose(r) @ x.left) / 2)
+        else:
+            through = Factors(r @ x.right, transpose(r) @ x.left)
+        if gradient.symmetric != x.symmetric:
+            raise AssertionError("factor_gradient: the gradient is Factors of the same kind as the point")
+        self.same(f"factor_gradient, link {link!r}: value", value, expected)
+        self.same(f"factor_gradient, link {link!r}: left", gradient.left, through.left)
+        self.same(f"factor_gradient, link {link!r}: right", gradient.right, through.right)
 
     def batches(self) -> None:
         for batch in ((1,), (2, 3), (9,)):
@@ -166,9 +198,39 @@ class _Laws:
                     i = (*index, ...)
                     self.same(f"batch {batch} = its elements, {name}", whole[i], single(i))
 
+        self.factor_batches()
+
+    def factor_batches(self) -> None:
+        for batch in ((1,), (2, 3)):
+            for x in self.factorised(*batch):
+                for y in (self.observations(*batch), self.observations()):
+                    self.factor_batch(batch, x, y)
+
+    def factor_batch(self, batch: tuple[int, ...], x: Factors, y: Array) -> None:
+        own = y.ndim > len(self.observed)
+        value, gradient = self.a.residual_and_gradient(x, y)
+        gradient = as_matrix(gradient)
+        whole: dict[str, Any] = {"value": value, "gradient": gradient}
+        if hasattr(self.a, "factor_gradient"):
+            moved = self.a.factor_gradient(x, y)
+            whole |= {"factor_gradient's value": moved[0], "left": moved[1].left, "right": moved[1].right}
+        for name, got in whole.items():
+            if tuple(got.shape[: len(batch)]) != batch:
+                raise AssertionError(f"batch {batch} of Factors, {name}: shape {tuple(got.shape)}")
+        for index in np.ndindex(batch):
+            i = (*index, ...)
+            alone, observed = x.map(lambda a, i=i: a[i]), y[i] if own else y
+            single = [as_matrix(part) for part in self.a.residual_and_gradient(alone, observed)]
+            if hasattr(self.a, "factor_gradient"):
+                value, moved = self.a.factor_gradient(alone, observed)
+                single += [value, moved.left, moved.right]
+            for (name, got), expected in zip(whole.items(), single, strict=True):
+                self.same(f"batch {batch} of Factors = its elements, {name}", got[i], expected)
+
     def not_a_number(self, z: Array, y: Array) -> None:
+        seen = np.flatnonzero(to_numpy(self.a.adjoint(y)))[0]  # sampled entries, say, do not see all of the matrix
         bad = to_numpy(z).copy()
-        bad[0, 0] = np.nan
+        bad.flat[seen] = np.nan
         with np.errstate(all="ignore"):
             value, gradient = self.a.residual_and_gradient(like(bad, z), y)
         if np.isfinite(to_numpy(value)) or np.isfinite(to_numpy(gradient)).all():

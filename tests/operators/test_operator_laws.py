@@ -92,7 +92,7 @@ class LinkIgnored(Planted):
 
 class BatchDiffers(Planted):
     def forward(self, z):
-        return super().forward(z[..., :1, :, :] + 0 * z if z.ndim > 2 else z)
+        return super().forward(z[..., :1, :, :] + 0 * z if getattr(z, "ndim", 0) > 2 else z)
 
 
 class SharedObservationsDiffer(Planted):
