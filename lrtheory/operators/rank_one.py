@@ -15,8 +15,10 @@ from lrtheory.operators._checks import check_data, check_real, check_size, matri
 from lrtheory.operators._links import check_link, evaluate
 from lrtheory.operators._rows import blocks
 from lrtheory.operators._two_passes import TwoPasses
-from lrtheory.operators.gaussian import DRAWN_ROWS, STORAGES
+from lrtheory.operators.gaussian import DRAWN_ROWS
 from lrtheory.random import as_stream
+
+STORAGES = ("float64", "float32")
 
 BLOCK_ENTRIES = 1 << 16  # of the vectors that BLAS sees at a time: the second product finds half a megabyte in cache
 
