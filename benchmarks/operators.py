@@ -1,4 +1,4 @@
-"""Measurements in few bits or in none: one pass against two products with the float64 matrix, and peak memory."""
+"""Measurements in few bits or in none, and structured ones: a pass against what NumPy does, and peak memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from benchmarks.machine import reader
+from benchmarks.machine import matrix_product, reader
 from benchmarks.record import Row, alternate
-from lrtheory.operators import counter_based, gaussian, rademacher
+from lrtheory.factors import Factors, transpose
+from lrtheory.operators import counter_based, gaussian, rademacher, rank_one, sample_entries
 
 TRIALS = 32
 
@@ -52,6 +54,80 @@ def few_bits(n: int, m: int, rounds: int) -> Iterator[Row]:
         if not name.startswith("peer"):
             ours = t[name] / (TRIALS if name.startswith("a trial") else 1)
             yield Row(f"pass, {name}", f"n={n} m={m}", ours, "NumPy, two GEMVs", two)
+
+
+def rank_one_pass(n: int, m: int, k: int, rounds: int) -> Iterator[Row]:
+    """Value and gradient at ``X X^T`` of one iteration by ``a_i a_i^T``, against NumPy; and against its two products
+    alone, at the best rate that BLAS reaches for them: whole, or in blocks that stay in cache."""
+    scale = m**-0.5
+    operator = rank_one(m, n)
+    a = operator.vectors
+    generator = np.random.default_rng(0)
+    x, y = generator.standard_normal((n, k)) / n**0.5, generator.standard_normal(m)
+    batch = Factors(x + 0.1 * generator.standard_normal((8, n, k)))
+    product, operations = matrix_product()
+
+    def plain() -> np.ndarray:
+        p = a @ x
+        r = scale * np.sum(p * p, axis=1) - y
+        return scale * (a.T @ (r[:, None] * p))
+
+    def products(rows: int) -> np.ndarray:
+        total = np.zeros((n, k))
+        for first in range(0, m, rows):
+            block = a[first : first + rows]
+            total += block.T @ (block @ x)
+        return total
+
+    calls = {
+        "ours": partial(operator.factor_gradient, Factors(x), y, scale),
+        "batch": partial(operator.factor_gradient, batch, y, scale),
+        "plain": plain,
+        "read": reader(a),
+        "product": product,
+    } | {f"{rows} rows": partial(products, rows) for rows in (32, 64, 128, m)}
+    expected = plain()
+    if not np.abs(calls["ours"]()[1].left - expected).max() < 1e-12 * np.abs(expected).max():
+        raise AssertionError("the candidates do not do the same work")
+    t = alternate(calls, rounds)
+    best = min(t[name] for name in calls if name.endswith("rows"))
+    size, speed = f"n={n} m={m} k={k}", operations / t["product"]
+    floor, floors = (max(t["read"], 4.0 * m * n * columns / speed) for columns in (k, 8 * k))
+    yield Row("iteration, rank-one", size, t["ours"], "NumPy, two products", t["plain"], floor)
+    yield Row("iteration, rank-one", size, t["ours"], "two products alone, at best", best, floor, target=0.5)
+    yield Row("a trial of 8, rank-one", size, t["batch"] / 8, "NumPy, two products", t["plain"], floors / 8)
+
+
+def entries_pass(n: int, m: int, k: int, rounds: int) -> Iterator[Row]:
+    """Value and gradients at ``F G^T`` from sampled entries, and their parts, against NumPy and SciPy.
+
+    No implementation reads less than y and two arrays of indices, 16 bytes an entry."""
+    operator = sample_entries(m, n)
+    generator = np.random.default_rng(0)
+    x = Factors(generator.standard_normal((n, k)), generator.standard_normal((n, k)))
+    y, f, g = generator.standard_normal(m), x.left, x.right
+    s = csr_array((y.copy(), (operator.rows, operator.columns)), shape=(n, n))
+
+    def ours() -> tuple[np.ndarray, np.ndarray]:
+        _, residual = operator.residual_and_gradient(x, y)
+        return residual @ g, transpose(residual) @ f
+
+    def sampled() -> np.ndarray:
+        return np.einsum("ik,ik->i", f[operator.rows], g[operator.columns])
+
+    def plain() -> tuple[np.ndarray, np.ndarray]:
+        s.data = sampled()[order] - y[order]
+        return s @ g, s.T @ f
+
+    order = np.lexsort((operator.columns, operator.rows))
+    for got, expected in zip(ours(), plain(), strict=True):
+        if not np.abs(got - expected).max() < 1e-11 * np.abs(expected).max():
+            raise AssertionError("the candidates do not do the same work")
+    calls = {"pass": ours, "plain": plain, "sampled": partial(operator.forward, x), "sampled, plain": sampled}
+    t = alternate(calls | {"read": reader(np.ones(2 * m))}, rounds)
+    size = f"n={n} m={m} k={k}"
+    yield Row("pass, sampled entries", size, t["pass"], "NumPy, SciPy", t["plain"], t["read"])
+    yield Row("sampled product", size, t["sampled"], "NumPy, gathers", t["sampled, plain"])
 
 
 def matrix_free(n: int, m: int, law: str = "sign") -> Row:

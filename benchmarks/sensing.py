@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import matrix_product, reader, spin
-from benchmarks.operators import few_bits, matrix_free
+from benchmarks.operators import entries_pass, few_bits, matrix_free, rank_one_pass
 from benchmarks.record import Row, alternate
 from benchmarks.recovery import to_accuracy
 from lrtheory import backend
@@ -43,8 +43,11 @@ def rows(quick: bool) -> Iterator[Row]:
     for n, m in SIZES[:1] if quick else SIZES:
         yield from to_accuracy(n, m, rounds=3)
     yield from processes(rounds=3 if quick else 7)
-    for n, m in () if quick else SIZES:
-        yield from few_bits(n, m, rounds)
+    yield from rank_one_pass(1000, 20_000, 5, 3 if quick else 7)
+    if not quick:
+        for n, m in SIZES:
+            yield from few_bits(n, m, rounds)
+        yield from entries_pass(3000, 900_000, 5, 7)
     yield matrix_free(2000, 400 if quick else 40_000)
 
 

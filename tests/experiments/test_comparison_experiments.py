@@ -1,4 +1,4 @@
-"""condition_number, scaled_gd and sym_vs_asym: their claims hold on made-up data and can fail on others."""
+"""Experiments that compare methods or operators: their claims hold on made-up data and can fail on others."""
 
 import numpy as np
 import pandas as pd
@@ -146,3 +146,21 @@ def test_sample_complexity_claims_hold_and_fail():
     assert {verdict for claim, verdict in recovery(lambda cell: 1e9).items() if "many" in claim} == {"fails"}
     backwards = recovery(lambda cell: 400 / cell["k"])
     assert {backwards[shift] for shift in shifts} == {"fails"}
+
+
+def seen_through(rates):
+    return lambda cell: rates.get(cell["operator"], 0.1)
+
+
+def test_sensing_operators_claims_hold_and_fail():
+    slow = {"entries": 0.05, "rank-one": 0.03}
+    good = verdicts("sensing_operators", seen_through(slow))
+    rated = {f"E11.rate.{name}" for name in ("symmetric_gaussian", "rademacher", "entries", "rank-one")}
+    names = ("gaussian", "symmetric_gaussian", "rademacher", "hadamard", "pauli", "entries", "rank-one")
+    assert set(good) == rated | {f"E11.reached.{name}" for name in names}
+    assert set(good.values()) == {"holds"}
+    swapped = {"symmetric gaussian": 0.05, "rademacher": 0.05, "entries": 0.2, "rank-one": 0.2}
+    bad = verdicts("sensing_operators", seen_through(swapped))
+    assert {claim for claim, verdict in bad.items() if verdict == "fails"} == rated
+    never = verdicts("sensing_operators", lambda cell: 1e-5)
+    assert {verdict for claim, verdict in never.items() if "reached" in claim} == {"fails"}

