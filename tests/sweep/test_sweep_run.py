@@ -141,6 +141,14 @@ def test_a_raising_cell_is_named_and_the_others_finish(toy: Toy, calls: Calls) -
     assert execute(toy(body, run=RAISING), plot_only=True).failures == report.failures
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_cell_that_exits_is_a_cell_that_failed(toy: Toy, jobs: int) -> None:
+    report = execute(toy(run=RAISING.replace('ArithmeticError("no way")', "SystemExit(0)")), jobs=jobs)
+    (failure,) = report.failures
+    assert (failure.cell, failure.error) == ({"k": 5, "seed": 3, "alpha": 1.0}, "SystemExit: 0")
+    assert report.frame.y.notna().sum() == 19
+
+
 def test_a_planned_cell_that_failed_makes_a_claim_inconclusive(toy: Toy) -> None:
     body = """
     def claims(frame):
@@ -446,6 +454,7 @@ def test_an_experiment_that_is_not_here_is_run_from_a_copy(tmp_path: Path) -> No
         ("x = 1", "found none"),
         ("x = ", r"line 1: SyntaxError"),
         ("x = 1\n1 / 0", r"line 2: ZeroDivisionError"),
+        ("raise SystemExit('bye')", r"line 1: SystemExit: bye"),
         ("import nothing_like_it", r"line 1: ModuleNotFoundError"),
     ],
 )
