@@ -302,6 +302,23 @@ def test_a_figure_that_raises_leaves_the_data(toy: Toy) -> None:
     assert len(pd.read_parquet(report.paths["data"])) == 60
 
 
+def test_no_figure_or_claims_of_other_data_stay(toy: Toy, tmp_path: Path) -> None:
+    claims = "def claims(frame): return [value_claim('c', '', '', (0, 1), 0.0)]\nmore['claims'] = claims"
+    made = {"figure.png", "figure.svg", "claims.json"}
+
+    def found() -> set[str]:
+        return {path.name for path in (tmp_path / "results/toy").iterdir()} & made
+
+    execute(toy(FIGURE + claims))
+    assert found() == made
+    execute(toy(FIGURE.replace("frame.t", "1 / 0") + claims), settings=["k=3"])
+    assert found() == {"claims.json"}
+    execute(toy(FIGURE + claims.replace("0.0", "1 / 0")), settings=["k=3"])
+    assert found() == {"figure.png", "figure.svg"}
+    execute(toy(), settings=["k=3"])
+    assert found() == set()
+
+
 FIGURE = """
 def figure(frame):
     import matplotlib.pyplot as plt
