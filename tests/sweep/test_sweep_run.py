@@ -231,6 +231,12 @@ def test_a_call_that_takes_too_long_fails_and_is_not_tried_again(toy: Toy, calls
     assert calls() == [2] * 10
 
 
+@pytest.mark.parametrize("seconds", [1e10, 1e300, float("inf")])
+def test_a_time_limit_beyond_a_life_is_none(toy: Toy, seconds: float) -> None:
+    report = execute(toy(), batch_timeout=seconds, settings=["k=3", "seed=0"])
+    assert not report.failures
+
+
 def test_time_limits_outside_the_main_thread() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
