@@ -164,7 +164,7 @@ def test_exit_codes(toy, here, arguments, code, says):
         (["--experiment", "toy.py", "--claim", "A.low", "--point", '{"k": 1}'], 2, "the point has no kind"),
         (["--experiment", "toy.py", "--claim", "A.low", "--point", '{"k": 31, "kind": "flat"}'], 2, "31 lies outside"),
         (["--experiment", "toy.py", "--claim", "broken", "--point", '{"k": 1, "kind": "flat"}'], 1, "KeyError"),
-        (["--experiment", "toy.py", "--claim", "true", "--out", "toy.py"], 1, "toy.py"),
+        (["--experiment", "toy.py", "--claim", "true", "--out", "toy.py"], 2, "cannot write to toy.py/toy"),
         (["--experiment", "toy.py", "--claim", "true", "--device", "cuda"], 2, "cuda"),
         (["no_such_experiment"], 2, "no experiment 'no_such_experiment'"),
         ([], 2, "which experiment?"),
