@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 
@@ -22,6 +21,7 @@ def run(cells, device):
         yield cell, {"x": [float(cell["k"])]}
 
 def slow(frame):
+    print("slow", flush=True)
     time.sleep(60)
 
 def broken(frame):
@@ -186,7 +186,7 @@ def test_an_experiment_without_searches_says_where_to_read(toy):
 
 def test_interrupted(toy):
     process = start(toy, "--experiment", "toy.py", "--claim", "slow", "--budget", "50")
-    time.sleep(3)
+    assert process.stdout.readline() == "slow\n"
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
     assert process.returncode == 130, err

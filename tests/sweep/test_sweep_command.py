@@ -232,7 +232,7 @@ def test_ctrl_c_exits_130_and_the_same_command_goes_on(
     try:
         wait_until(lambda: stored(tmp_path) >= 1 and len(calls()) >= 3)
         begin = time.monotonic()
-        os.kill(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: workers get it too
         err = process.communicate(timeout=20)[1]
         assert time.monotonic() - begin < 2
     finally:
