@@ -220,7 +220,7 @@ class _Local(_Dask):
     def _process(self) -> subprocess.Popen[bytes]:
         code = (
             f"import sys; sys.path[:] = {sys.path!r}\n"
-            f"from lrtheory.sweep.cluster import serve\n"
+            "from lrtheory.sweep.cluster import serve\n"
             f"serve({self.cluster.scheduler_address!r}, {self.threads}, {os.getpid()})"
         )
         # a session of its own: Ctrl-C on the terminal is the driver's
@@ -252,7 +252,7 @@ class _Local(_Dask):
 def serve(address: str, threads: int, driver: int) -> None:
     """Be a worker process of ``local:N`` until the scheduler closes."""
     start_worker(threads)
-    if os.getppid() != driver:  # it died before `start_worker` tied this process to it
+    if os.name == "posix" and os.getppid() != driver:  # it died before `start_worker` tied this process to it
         return
     from distributed import Worker
 
