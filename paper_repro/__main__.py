@@ -41,13 +41,16 @@ def report(
     """
     from . import paper
 
-    papers = [paper.load(name) for name in names or PAPERS]
+    papers = [paper.load(name) for name in dict.fromkeys(names or PAPERS)]
     if list_:
         for entry in papers:
             print(f"{entry.name}: {entry.title} ({entry.venue})")
         return OK
+    from lrtheory.sweep.store import make_writable
+
     from .results import Run
 
+    make_writable(out if figures is None else figures)
     run = Run(preset, tuple(set_ or ()), results, device, jobs, quiet)
     if figures is not None:
         return _figures([study.experiment for entry in papers for study in entry.studies], run, figures)
@@ -68,7 +71,6 @@ def _figures(experiments: Sequence[str], run: Run, folder: Path) -> int:
     from .results import gather
 
     found = [gather(name, run) for name in dict.fromkeys(experiments)]
-    folder.mkdir(parents=True, exist_ok=True)
     for entry in found:
         for suffix, path in entry.pictures.items():
             shutil.copyfile(path, target := folder / f"{entry.experiment.name}.{suffix}")

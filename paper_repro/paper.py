@@ -109,7 +109,7 @@ class Covered:
     reason : str
         Why, and what is left out.
     claims : tuple of str
-        Ids of the claims that decide; ``*`` matches anything. A reproduction needs some.
+        Ids of the claims that decide; ``*`` matches anything. A reproduction needs some of each.
     """
 
     item: str
@@ -129,7 +129,8 @@ class Covered:
         """Return the status that the verdicts (by claim id) leave, and how many claims hold, in words."""
         mine = [verdict for name, verdict in verdicts.items() if matches(name, self.claims)]
         held = f"{mine.count('holds')} of {len(mine)} claims hold" if self.claims else ""
-        if self.status != "reproduced" or (mine and set(mine) == {"holds"}):
+        made = all(any(matches(name, (pattern,)) for name in verdicts) for pattern in self.claims)
+        if self.status != "reproduced" or (made and set(mine) == {"holds"}):
             return self.status, held
         return ("not reproduced" if "fails" in mine else "inconclusive"), held
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrtheory.sweep import Experiment, loading, overrides, session, tables
+from lrtheory.sweep import Experiment, loading, overrides, session
 from lrtheory.sweep.store import Store
 
 
@@ -119,7 +119,7 @@ def origins(folder: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
         counts[entry.file] = counts.get(entry.file, 0) + 1
     found: dict[str, dict[str, Any]] = {}
     for file, count in counts.items():
-        metadata = tables.decode_metadata((store.folder / file).read_bytes())
+        metadata = store.files[file]
         same = {name: metadata.get(name) for name in ("git", "code", "versions", "device_name", "threads", "dtype")}
         entry_ = found.setdefault(json.dumps(same, sort_keys=True), {"cells": 0, **same})
         entry_["cells"] += count

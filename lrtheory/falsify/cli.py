@@ -151,10 +151,12 @@ class _Call:
 
     def search(self, claim: str) -> Finding:
         """Search, store, print."""
+        from lrtheory.sweep.store import make_writable
+
         from . import outputs, session
 
         folder = outputs.folder(self.out, self.experiment)
-        folder.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before the search
+        make_writable(folder)
         with _Progress(claim, self.settings["budget"], self.quiet) as progress:
             try:
                 finding = session.find_counterexample(self.experiment, claim, watch=progress.show, **self.settings)

@@ -78,7 +78,7 @@ def judge(experiment: Experiment, search: Search, point: Point, device: str) -> 
             return Verdict(math.nan)
         margin = search.margin(data(experiment, made, device))
         return Verdict(float(margin), tuple(made))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())
         return Verdict(math.nan, tuple(made), f"{type(error).__name__}: {text}{_place(error)}")
 

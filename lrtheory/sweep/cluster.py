@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -219,7 +220,8 @@ class _Local(_Dask):
     def _process(self) -> subprocess.Popen[bytes]:
         code = (
             f"import sys; sys.path[:] = {sys.path!r}\n"
-            f"from lrtheory.sweep.cluster import serve; serve({self.cluster.scheduler_address!r}, {self.threads})"
+            "from lrtheory.sweep.cluster import serve\n"
+            f"serve({self.cluster.scheduler_address!r}, {self.threads}, {os.getpid()})"
         )
         # a session of its own: Ctrl-C on the terminal is the driver's
         return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL, start_new_session=True)
@@ -247,9 +249,11 @@ class _Local(_Dask):
         self.kill()
 
 
-def serve(address: str, threads: int) -> None:
+def serve(address: str, threads: int, driver: int) -> None:
     """Be a worker process of ``local:N`` until the scheduler closes."""
     start_worker(threads)
+    if os.name == "posix" and os.getppid() != driver:  # it died before `start_worker` tied this process to it
+        return
     from distributed import Worker
 
     _silence()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from concurrent.futures import TimeoutError as OutOfPatience
 
 from . import executors, session
@@ -48,9 +48,10 @@ def _cost(experiment: Experiment, source: Source, options: session.Options, todo
     executor = workers.open()
     try:
         first, steady = _pilot(executor, task)
-    except OutOfPatience:
-        cells = task.block.size
-        return [f"time: unknown; the pilot, a block of {cells} cells, did not end within {duration(PILOT_SECONDS)}"]
+    except (OutOfPatience, BrokenExecutor) as error:
+        died = "its process died (killed, out of memory, or crashed)"
+        why = died if isinstance(error, BrokenExecutor) else f"it did not end within {duration(PILOT_SECONDS)}"
+        return [f"time: unknown; the pilot was a block of {task.block.size} cells, and {why}"]
     finally:
         workers.kill(executor)
     a_cell = steady.seconds / task.block.size

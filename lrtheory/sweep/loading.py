@@ -92,7 +92,7 @@ def load(path: Path) -> tuple[Experiment, Source]:
         experiment = from_source(source)
     except UsageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{path}{_line(error, path)}: {type(error).__name__}: {error}") from error
     return experiment, source
 
@@ -165,7 +165,7 @@ def _local_file(source: Source) -> str:
     return str(file)
 
 
-def _line(error: Exception, path: Path) -> str:
+def _line(error: BaseException, path: Path) -> str:
     """Return ``", line N"`` of the file where the error came from, or nothing."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f", line {error.lineno}"

@@ -108,6 +108,13 @@ def judge(experiment: Experiment, report: Report, folder: Path) -> None:
     _write(report, "claims", folder / "claims.json", text.encode())
 
 
+def drop_stale(report: Report, folder: Path) -> None:
+    """Remove the figure and claims that an earlier call left if this one made none: they are of other data."""
+    for name in ("figure.png", "figure.svg", "claims.json"):
+        if folder / name not in report.paths.values():
+            (folder / name).unlink(missing_ok=True)
+
+
 def _broken(what: str, error: Exception, report: Report) -> tuple[str, str]:
     text = f"the {what} function raised {type(error).__name__}: {error}; the data are safe in {report.paths['data']}"
     trace = error.__traceback__.tb_next if error.__traceback__ else None

@@ -40,7 +40,11 @@ def apply(grid: Grid, settings: Sequence[str] | Mapping[str, Any]) -> Grid:
         axes = grid.axes
         if name not in axes:
             raise UsageError(f"--set {name}: no such parameter{nearest(name, axes)}")
-        grid = grid.with_axis(name, _read(name, given, axes[name]))
+        values = _read(name, given, axes[name])
+        try:
+            grid = grid.with_axis(name, values)
+        except ValueError as error:  # beyond 2**53
+            raise UsageError(f"--set {name}: {error}") from None
     return grid
 
 
@@ -160,8 +164,9 @@ def _range(name: str, item: str, existing: tuple[Scalar, ...]) -> list[Scalar]:
         raise UsageError(f"--set {name}: {item!r} is no range of whole numbers like 0:20 or 0:20:5; {_FORMS}")
     if not values:
         raise UsageError(f"--set {name}: the range {item} is empty")
-    if len(values) > _MOST:
-        raise UsageError(f"--set {name}: {item} are {len(values)} values; at most {_MOST} make sense")
+    count = (values[-1] - values[0]) // values.step + 1  # len() stops at 2**63
+    if count > _MOST:
+        raise UsageError(f"--set {name}: {item} are {count} values; at most {_MOST} make sense")
     return [_like(name, value, existing) for value in values]
 
 

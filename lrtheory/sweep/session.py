@@ -188,6 +188,7 @@ def execute(experiment: Experiment, source: Source, options: Options) -> Report:
         outputs.judge(experiment, report, folder)
     else:
         report.warnings.append("no cell has data: no figure and no claims")
+    outputs.drop_stale(report, folder)
     last = outputs.read_record(folder)
     record = make_record(experiment, source, options, plan, jobs, work, started, last)
     outputs.write_record(record, report, folder)

@@ -90,13 +90,7 @@ class Store:
         UsageError
             If it cannot.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe = self.folder / f".{os.getpid()}.probe"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise UsageError(f"cannot write to {self.folder}: {error.strerror or error}") from None
+        make_writable(self.folder)
 
     def scan(self, keys: Collection[str] | None) -> None:
         """Find which of the cells `keys` (None: all) are stored, and set corrupt files aside.
@@ -238,6 +232,23 @@ class Store:
             path.rename(aside)
         effect = "its cells run again" if path.suffix == ".parquet" else "an earlier --fresh is forgotten"
         self.corrupt.append(f"{path} is corrupt ({reason}); set aside as {aside.name}, {effect}")
+
+
+def make_writable(folder: Path) -> None:
+    """Create a folder and make sure that it can be written, before hours of work are due there.
+
+    Raises
+    ------
+    UsageError
+        If it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}-{secrets.token_hex(4)}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from None
 
 
 def write_atomically(path: Path, data: bytes) -> None:

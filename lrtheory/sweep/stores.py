@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .experiment import Experiment, UsageError
+from .experiment import Experiment, UsageError, kind
 from .loading import find, load
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Out = Annotated[Path, typer.Option(help="Where results are.")]
 
 def make_app() -> typer.Typer:
     """Return the commands ls, show, verify and gc."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
     for command in (ls, show, verify, gc):
         app.command()(command)
     return app
@@ -81,7 +81,7 @@ def show(name: Annotated[str, typer.Argument(help="The experiment.")], out: Out 
 def verify(name: Name = None, out: Out = Path("results")) -> int:
     """Compare every file with its checksum, and change nothing; exit code 1 if one is corrupt."""
     corrupt = 0
-    for folder in _folders(out, name):
+    for folder in _some_folders(out, name):
         store = _scan(folder)
         corrupt += len(store.corrupt)
         verdict = f"{len(store.corrupt)} corrupt" if store.corrupt else "all sound"
@@ -100,16 +100,17 @@ def gc(
 ) -> int:
     """Remove files that no run can use any more.
 
-    These are cells of other versions of an experiment, cells that --fresh has replaced or that are stored twice,
-    corrupt files that were set aside, and what killed runs left behind. A stored cell that counts is never removed;
-    a folder whose experiment is not known here keeps the cells of every version (--experiment names it).
+    These are cells of older versions of an experiment, cells that --fresh has replaced or that are stored twice,
+    corrupt files that were set aside, and what killed runs left behind. A stored cell that counts is never removed,
+    nor is one of a newer version, which another checkout may be at; a folder whose experiment is not known here
+    keeps the cells of every version (--experiment names it).
     """
     own = None if experiment is None else load(experiment)[0]
     if own is not None:
         name = name or own.name
         if name != own.name:
             raise UsageError(f"{experiment} defines the experiment {own.name!r}, not {name!r}")
-    for folder in _folders(out, name):
+    for folder in _some_folders(out, name):
         known, remark = own, ""
         if known is None:
             try:
@@ -132,12 +133,12 @@ def _garbage(folder: Path, experiment: Experiment | None) -> Iterator[Path]:
     failed = set(store.failures)
     kept = []
     for file, metadata in store.files.items():
-        current = experiment is None or (metadata["version"], metadata["dtype"]) == (
-            experiment.version,
-            experiment.dtype,
+        old = experiment is not None and (
+            metadata["version"] < experiment.version
+            or (metadata["version"] == experiment.version and metadata["dtype"] != experiment.dtype)
         )
         told = any(failure["key"] in failed for failure in metadata["failed"])
-        if current and (file in used or told):
+        if not old and (file in used or told):
             kept.append(metadata)
         else:
             yield store.folder / file
@@ -170,6 +171,13 @@ def _folders(out: Path, name: str | None) -> list[Path]:
     if not folders:
         there = ", ".join(folder.name for folder in found) or "nothing"
         raise UsageError(f"nothing of {name!r} is stored in {out}; there is: {there}")
+    return folders
+
+
+def _some_folders(out: Path, name: str | None) -> list[Path]:
+    folders = _folders(out, name)
+    if not folders:
+        raise UsageError(f"nothing is stored in {out}")
     return folders
 
 
@@ -214,6 +222,7 @@ def _axes(store: Store) -> dict[str, list[Any]]:
         for axis in names:
             found.setdefault(axis, {}).update(dict.fromkeys(table[axis].unique().to_pylist()))
     return {
-        axis: sorted(values, key=lambda value: (value is not None, 0 if value is None else value))
+        # versions may differ in what an axis is made of
+        axis: sorted(values, key=lambda value: (value is not None, kind(value), 0 if value is None else value))
         for axis, values in sorted(found.items())
     }

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .experiment import Cell
+from .experiment import Cell, UsageError
 
 _METADATA = "lrtheory"
 
@@ -141,7 +141,38 @@ def decode(data: bytes) -> pa.Table:
 
 
 def concatenate(pieces: Sequence[pa.Table], first: Sequence[str]) -> pa.Table:
-    """Return the pieces as one table, with the columns `first` in front."""
-    whole = pa.concat_tables(pieces, promote_options="permissive")
+    """Return the pieces as one table, with the columns `first` in front.
+
+    A column has the type that NumPy gives its types together, as within a piece.
+
+    Raises
+    ------
+    UsageError
+        If a column is text in one piece and a number in another.
+    """
+    found: dict[str, set[pa.DataType]] = {}
+    for piece in pieces:
+        for field in piece.schema:
+            if not pa.types.is_null(field.type):
+                found.setdefault(field.name, set()).add(field.type)
+    wanted = {name: _common(name, types) for name, types in found.items() if len(types) > 1}
+    whole = pa.concat_tables([_cast(piece, wanted) for piece in pieces], promote_options="permissive")
     names = [name for name in first if name in whole.column_names]
     return whole.select(names + [name for name in whole.column_names if name not in names])
+
+
+def _common(name: str, types: set[pa.DataType]) -> pa.DataType:
+    if not all(pa.types.is_primitive(kind) and not pa.types.is_temporal(kind) for kind in types):
+        words = ", ".join(sorted(str(kind) for kind in types))
+        raise UsageError(
+            f"column {name!r} is not of one type in all cells, but {words}: change `run` and raise `version`"
+        )
+    return pa.from_numpy_dtype(np.result_type(*(kind.to_pandas_dtype() for kind in types)))
+
+
+def _cast(piece: pa.Table, wanted: Mapping[str, pa.DataType]) -> pa.Table:
+    for i, name in enumerate(piece.column_names):
+        if name in wanted and piece.column(i).type != wanted[name]:
+            # unsafe: a whole number beyond 2**53 becomes the nearest float, as in NumPy
+            piece = piece.set_column(i, name, piece.column(i).cast(wanted[name], safe=False))
+    return piece

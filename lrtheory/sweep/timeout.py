@@ -14,6 +14,9 @@ from types import FrameType
 GRACE = 1.0
 """Seconds after the limit in which Python code can end by itself, before a worker process is ended."""
 
+_FOREVER = 1e9
+"""Seconds, 30 years: no limit. Not much farther the system's timers overflow."""
+
 expendable = False
 """Whether this process is a worker that may be ended; the driver goes on without it."""
 
@@ -30,7 +33,7 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     thread of a POSIX process an alarm also ends a system call; in other threads (a cluster's workers) it does not.
     What is still running `GRACE` seconds later ends with its process, if that is `expendable`.
     """
-    if seconds is None:
+    if seconds is None or seconds > _FOREVER:
         yield
     elif expendable:
         with _last_resort(seconds + GRACE), _raising(seconds):

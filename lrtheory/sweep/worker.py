@@ -169,7 +169,7 @@ def run_call(
             f"now {experiment.batch} ({_one_line(memory)})"
         )
         return [Failure(key, cell, error) for key, cell in zip(keys, cells, strict=True)]
-    except Exception as raised:
+    except (Exception, SystemExit) as raised:  # sys.exit in a library that `run` uses must not end the sweep
         if len(cells) == 1:
             return [Failure(keys[0], cells[0], _one_line(raised), _traceback(raised))]
     pairs = zip(cells, keys, strict=True)

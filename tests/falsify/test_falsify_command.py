@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 
@@ -22,6 +21,7 @@ def run(cells, device):
         yield cell, {"x": [float(cell["k"])]}
 
 def slow(frame):
+    print("slow", flush=True)
     time.sleep(60)
 
 def broken(frame):
@@ -164,7 +164,7 @@ def test_exit_codes(toy, here, arguments, code, says):
         (["--experiment", "toy.py", "--claim", "A.low", "--point", '{"k": 1}'], 2, "the point has no kind"),
         (["--experiment", "toy.py", "--claim", "A.low", "--point", '{"k": 31, "kind": "flat"}'], 2, "31 lies outside"),
         (["--experiment", "toy.py", "--claim", "broken", "--point", '{"k": 1, "kind": "flat"}'], 1, "KeyError"),
-        (["--experiment", "toy.py", "--claim", "true", "--out", "toy.py"], 1, "toy.py"),
+        (["--experiment", "toy.py", "--claim", "true", "--out", "toy.py"], 2, "cannot write to toy.py/toy"),
         (["--experiment", "toy.py", "--claim", "true", "--device", "cuda"], 2, "cuda"),
         (["no_such_experiment"], 2, "no experiment 'no_such_experiment'"),
         ([], 2, "which experiment?"),
@@ -186,7 +186,7 @@ def test_an_experiment_without_searches_says_where_to_read(toy):
 
 def test_interrupted(toy):
     process = start(toy, "--experiment", "toy.py", "--claim", "slow", "--budget", "50")
-    time.sleep(3)
+    assert process.stdout.readline() == "slow\n"
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
     assert process.returncode == 130, err

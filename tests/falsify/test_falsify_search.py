@@ -1,6 +1,7 @@
 """The search itself, on margins that are known in closed form."""
 
 import math
+import sys
 import time
 
 import pytest
@@ -163,6 +164,7 @@ def test_errors_are_counted_and_no_counterexamples():
     assert found.point is None
     assert found.counts["failed"] > 10
     assert found.error.startswith("RuntimeError: odd (test_falsify_search.py:")
+    assert find(lambda row: sys.exit(3), 5).error.startswith("SystemExit: 3 (")
     hopeless = find(lambda row: row["no_such_column"], 500)
     assert (hopeless.stopped, hopeless.searched) == ("failing", 20)
 

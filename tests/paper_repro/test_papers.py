@@ -101,5 +101,14 @@ def test_wrong_usage_is_one_line(capsys, tmp_path):
     for arguments in (["overparam"], ["--preset", "tiny"], ["--set", "q=1"], ["--nonsense"]):
         assert main([*arguments, "--results", str(tmp_path), "--out", str(tmp_path)]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
-    assert main(["--list"]) == 0
-    assert capsys.readouterr().out.startswith("overparam_sensing: How Over-Parameterization")
+    assert main(["--list", "overparam_sensing", "overparam_sensing"]) == 0  # one page has a paper once
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("overparam_sensing: How Over-Parameterization")
+
+
+@pytest.mark.parametrize("option", ["--out", "--figures"])
+def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(option, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert main([option, str(tmp_path / "file"), "--results", str(tmp_path / "results")]) == 2
+    assert capsys.readouterr().err == f"error: cannot write to {tmp_path / 'file'}: File exists\n"
+    assert not (tmp_path / "results").exists()

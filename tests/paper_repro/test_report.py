@@ -94,6 +94,9 @@ def test_only_the_data_make_a_reproduction(toy):
         "C5": ("reconstructed", ""),
         "C6": ("not attempted", ""),
     }
+    two = Covered("C", "what", "reproduced", "because", ("A.one", "D.*"))
+    assert two.found({"A.one": "holds"}) == ("inconclusive", "1 of 1 claims hold")  # the other was not even made
+    assert two.found({"A.one": "holds", "D.x": "holds"}) == ("reproduced", "2 of 2 claims hold")
     with pytest.raises(ValueError, match="which claims"):
         Covered("C", "what", "reproduced", "because")
     with pytest.raises(ValueError, match="status"):

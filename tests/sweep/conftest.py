@@ -67,7 +67,7 @@ def calls(tmp_path: Path) -> Callable[[], list[int]]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Return a function that starts the command line in the temporary folder."""
+    """Return a function that starts the command line in the temporary folder, in a process group of its own."""
 
     def launch(*arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -78,6 +78,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "MPLBACKEND": "agg"},
+            start_new_session=True,
         )
 
     return launch

@@ -117,6 +117,8 @@ def test_a_figure_that_raises_is_exit_code_1(toy: Toy, capsys: pytest.CaptureFix
         (["--experiment", "TOY", "--preset", "smal"], "did you mean small"),
         (["--experiment", "TOY", "--set", "kk=3"], "did you mean k"),
         (["--experiment", "TOY", "--set", "k=three"], "a number expected"),
+        (["--experiment", "TOY", "--set", f"seed=0:{10**20}"], "100000000000000000000 values; at most 1000000"),
+        (["--experiment", "TOY", "--set", "seed=log:1:1e300:2"], "--set seed: axis 'seed': whole numbers go up to"),
         (["--experiment", "TOY", "--device", "cuda"], "lrtheory[cuda12]"),
         (["--experiment", "TOY", "--device", "tpu"], "device must be"),
         (["--experiment", "TOY", "--jobs", "0"], "--jobs must be at least 1"),
@@ -172,6 +174,13 @@ def test_a_dry_run_changes_nothing(toy: Toy, capsys: pytest.CaptureFixture[str])
     ]
 
 
+def test_a_dry_run_survives_its_pilot(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    path = toy(run="def run(cells, device): os._exit(1)")
+    assert cli.main(["--experiment", str(path), "--dry-run"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("time: unknown; the pilot was a block of 4 cells, and its process died")
+
+
 def test_list_names_experiments(toy: Toy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from lrtheory.sweep import loading
 
@@ -223,7 +232,7 @@ def test_ctrl_c_exits_130_and_the_same_command_goes_on(
     try:
         wait_until(lambda: stored(tmp_path) >= 1 and len(calls()) >= 3)
         begin = time.monotonic()
-        os.kill(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: workers get it too
         err = process.communicate(timeout=20)[1]
         assert time.monotonic() - begin < 2
     finally:

@@ -253,7 +253,7 @@ def test_ctrl_c_and_no_worker_outlives_the_driver(toy: Toy, start: Start, tmp_pa
         try:
             wait_until(lambda before=before: len(pids(tmp_path) - before) >= 2)
             begin = time.monotonic()
-            process.send_signal(number)
+            (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
             _, err = process.communicate(timeout=20)
             assert time.monotonic() - begin < 2
         finally:
@@ -262,6 +262,12 @@ def test_ctrl_c_and_no_worker_outlives_the_driver(toy: Toy, start: Start, tmp_pa
         assert "Traceback" not in err
         assert code != 130 or err.splitlines()[-1].startswith("interrupted; what has run is stored, go on with: ")
         wait_until(lambda: not any(alive(pid) for pid in pids(tmp_path)), 5)
+
+
+def test_a_worker_that_starts_after_its_driver_died_ends() -> None:
+    """A driver that is killed while its workers start: nobody listens, and the worker is not its child any more."""
+    code = "from lrtheory.sweep.cluster import serve; serve('tcp://127.0.0.1:1', 1, 1 << 30)"
+    subprocess.run([sys.executable, "-c", code], timeout=15, check=True, stdin=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_workers_in_a_compiled_loop_die_with_their_driver(
         wait_until(lambda: len(pids(tmp_path)) == 2)
         time.sleep(0.3)
         begin = time.monotonic()
-        process.send_signal(number)
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)  # as a terminal does; the driver alone
         process.communicate(timeout=20)
         assert time.monotonic() - begin < 2
     finally:

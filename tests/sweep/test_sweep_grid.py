@@ -184,10 +184,17 @@ def test_log_grids_have_their_ends_and_one_ratio(low: float, high: float, count:
     assert np.allclose(values, np.geomspace(low, high, count), rtol=1e-10)
 
 
-@given(st.text(max_size=20))
+LARGE = st.sampled_from(["0", "-3", "7", "1e300", "inf", str(2**53), str(2**53 + 2), str(2**63), "9" * 20, "9" * 400])
+
+
+@given(
+    st.text(max_size=20)
+    | st.lists(LARGE, min_size=1, max_size=4).map(":".join)
+    | st.builds("log:{}:{}:{}".format, LARGE, LARGE, LARGE)
+)
 def test_any_text_is_read_or_refused(text: str) -> None:
     with suppress(UsageError):
-        assert all(type(value) is int for value in parse("k", text, (1, 2)))
+        assert all(type(value) is int for value in apply(BASE, {"k": text}).axes["k"])
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(0, 3), min_size=1), min_size=1))

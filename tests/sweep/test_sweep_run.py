@@ -141,6 +141,14 @@ def test_a_raising_cell_is_named_and_the_others_finish(toy: Toy, calls: Calls) -
     assert execute(toy(body, run=RAISING), plot_only=True).failures == report.failures
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_cell_that_exits_is_a_cell_that_failed(toy: Toy, jobs: int) -> None:
+    report = execute(toy(run=RAISING.replace('ArithmeticError("no way")', "SystemExit(0)")), jobs=jobs)
+    (failure,) = report.failures
+    assert (failure.cell, failure.error) == ({"k": 5, "seed": 3, "alpha": 1.0}, "SystemExit: 0")
+    assert report.frame.y.notna().sum() == 19
+
+
 def test_a_planned_cell_that_failed_makes_a_claim_inconclusive(toy: Toy) -> None:
     body = """
     def claims(frame):
@@ -223,6 +231,12 @@ def test_a_call_that_takes_too_long_fails_and_is_not_tried_again(toy: Toy, calls
     assert calls() == [2] * 10
 
 
+@pytest.mark.parametrize("seconds", [1e10, 1e300, float("inf")])
+def test_a_time_limit_beyond_a_life_is_none(toy: Toy, seconds: float) -> None:
+    report = execute(toy(), batch_timeout=seconds, settings=["k=3", "seed=0"])
+    assert not report.failures
+
+
 def test_time_limits_outside_the_main_thread() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -292,6 +306,23 @@ def test_a_figure_that_raises_leaves_the_data(toy: Toy) -> None:
     assert "return frame.nothing" in report.broken[0][1]
     assert set(report.paths) == {"data", "run"}
     assert len(pd.read_parquet(report.paths["data"])) == 60
+
+
+def test_no_figure_or_claims_of_other_data_stay(toy: Toy, tmp_path: Path) -> None:
+    claims = "def claims(frame): return [value_claim('c', '', '', (0, 1), 0.0)]\nmore['claims'] = claims"
+    made = {"figure.png", "figure.svg", "claims.json"}
+
+    def found() -> set[str]:
+        return {path.name for path in (tmp_path / "results/toy").iterdir()} & made
+
+    execute(toy(FIGURE + claims))
+    assert found() == made
+    execute(toy(FIGURE.replace("frame.t", "1 / 0") + claims), settings=["k=3"])
+    assert found() == {"claims.json"}
+    execute(toy(FIGURE + claims.replace("0.0", "1 / 0")), settings=["k=3"])
+    assert found() == {"figure.png", "figure.svg"}
+    execute(toy(), settings=["k=3"])
+    assert found() == set()
 
 
 FIGURE = """
@@ -446,6 +477,7 @@ def test_an_experiment_that_is_not_here_is_run_from_a_copy(tmp_path: Path) -> No
         ("x = 1", "found none"),
         ("x = ", r"line 1: SyntaxError"),
         ("x = 1\n1 / 0", r"line 2: ZeroDivisionError"),
+        ("raise SystemExit('bye')", r"line 1: SystemExit: bye"),
         ("import nothing_like_it", r"line 1: ModuleNotFoundError"),
     ],
 )

@@ -71,6 +71,9 @@ def test_wrong_usage(toy: Toy, store: Store) -> None:
     other = toy(tail="experiment = Experiment(name='other', run=run, presets={'small': grid(k=1)})", name="other.py")
     code, _, err = store("gc", "toy", "--experiment", str(other))
     assert (code, err) == (2, f"error: {other} defines the experiment 'other', not 'toy'\n")
+    for command in ("verify", "gc"):  # a mistyped folder must not look sound
+        assert store(command, "--out", "reslts") == (2, "", "error: nothing is stored in reslts\n")
+    assert store() == (2, "", "error: Missing command. (--help shows the options)\n")
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip"])
@@ -125,13 +128,24 @@ def test_gc_removes_what_no_run_can_use_and_nothing_else(
     assert again.missing == 0
 
     monkeypatch.setattr(loading, "available", lambda: {"toy": path})
-    store("gc")  # version 2 goes
-    assert store("gc")[1] == "toy: 0 files, 0 B removed\n"
-    assert "\ntoy         1        20" in store("ls")[1]
-    pd.testing.assert_frame_equal(execute(path, plot_only=True).frame, frame, check_exact=True)
-    path.write_text(path.read_text().replace("version=1", "version=3"))
+    assert store("gc")[1] == "toy: 0 files, 0 B removed\n"  # version 2 stays: it may be another checkout's
+    path.write_text(path.read_text().replace("version=1", "version=2"))
+    store("gc")  # version 1 goes
+    assert "\ntoy         2        10" in store("ls")[1]
+    assert execute(path, settings=["k=3"], plot_only=True).missing == 0
+    path.write_text(path.read_text().replace("version=2", "version=3"))
     store("gc", "--experiment", str(path))
     assert names() == {".young"}
+
+
+def test_versions_may_disagree_about_an_axis(toy: Toy, store: Store) -> None:
+    run = "def run(cells, device): return [(cell, {'y': 1.0}) for cell in cells]"
+    for version, k in ((1, [3, 5]), (2, [None, "a"])):
+        preset = f"presets={{'small': grid(k={k})}}"
+        execute(toy(run=run, tail=f"experiment = Experiment(name='toy', version={version}, run=run, {preset})"))
+    code, out, _ = store("show", "toy")
+    assert code == 0
+    assert "\nk: None, 3, 5, a\n" in out
 
 
 def test_gc_keeps_a_mark_that_still_hides_old_cells(toy: Toy, store: Store) -> None:

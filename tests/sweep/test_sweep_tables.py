@@ -100,6 +100,37 @@ def test_text_and_numbers_in_one_column_are_refused() -> None:
         tables.encode([{"k": 1}, {"k": 2}], columns, {})
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([True], [np.nan]),
+        ([True, False], [3]),
+        ([2**60], [0.5]),
+        (np.array([2**64 - 1], dtype=np.uint64), np.array([-1])),
+        (np.array([1.5], dtype=np.float32), [0.1]),
+    ],
+)
+def test_a_column_has_the_type_in_several_files_that_it_has_in_one(tmp_path: Path, one: object, other: object) -> None:
+    together, apart = opened(tmp_path / "together"), opened(tmp_path / "apart")
+    together.add(block({"k1": {"y": one}, "k2": {"y": other}}))
+    apart.add(block({"k1": {"y": one}}))
+    apart.add(block({"k2": {"y": other}}))
+    pieces = [store.read([{"k": 1}, {"k": 2}, {"k": 3}], ["k1", "k2", "k3"], ("k",)) for store in (together, apart)]
+    assert pieces[0]["y"].type == pieces[1]["y"].type
+    assert [repr(value) for value in pieces[0]["y"].to_pylist()] == [
+        repr(value) for value in pieces[1]["y"].to_pylist()
+    ]
+
+
+def test_text_and_numbers_in_one_column_of_two_files_are_refused(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.add(block({"k1": {"y": ["a"]}}))
+    store.add(block({"k2": {"y": [1.0]}}))
+    with pytest.raises(UsageError, match=r"column 'y' is not of one type in all cells, but double, string"):
+        values(store, "k1", "k2")
+    assert values(store, "k1") == ["a"]
+
+
 def test_a_file_without_cells_is_a_file() -> None:
     data = block({}, failed=("k1",))
     assert tables.decode(data).num_rows == 0
