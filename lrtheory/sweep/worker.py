@@ -172,8 +172,15 @@ def run_call(
     except (Exception, SystemExit) as raised:  # sys.exit in a library that `run` uses must not end the sweep
         if len(cells) == 1:
             return [Failure(keys[0], cells[0], _one_line(raised), _traceback(raised))]
-    pairs = zip(cells, keys, strict=True)
-    return [run_call(experiment, [cell], [key], device, timeout)[0] for cell, key in pairs]
+        whole = _one_line(raised)
+    found = [run_call(experiment, [c], [key], device, timeout)[0] for c, key in zip(cells, keys, strict=True)]
+    if not any(isinstance(each, Failure) for each in found):
+        warnings.warn(
+            f"calls of several cells raised {whole}, although each cell ran alone: an axis in `together` that `run` "
+            "does not take as a batch?",
+            stacklevel=2,
+        )
+    return found
 
 
 def _ask(experiment: Experiment, cells: Sequence[Cell], keys: Sequence[str], device: str) -> list[Any]:

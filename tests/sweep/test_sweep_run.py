@@ -231,6 +231,19 @@ def test_a_call_that_takes_too_long_fails_and_is_not_tried_again(toy: Toy, calls
     assert calls() == [2] * 10
 
 
+def test_a_call_that_raises_where_no_cell_does_is_told(toy: Toy) -> None:
+    """Cells taken one by one after all cost time that the user should know of."""
+    body = """
+    def run(cells, device):
+        if len(cells) > 1:
+            raise ValueError("no batches here")
+        yield cells[0], {"y": [1.0]}
+    """
+    report = execute(toy(run=body))
+    assert not report.failures
+    assert any("ValueError: no batches here, although each cell ran alone" in said for said in report.warnings)
+
+
 @pytest.mark.parametrize("seconds", [1e10, 1e300, float("inf")])
 def test_a_time_limit_beyond_a_life_is_none(toy: Toy, seconds: float) -> None:
     report = execute(toy(), batch_timeout=seconds, settings=["k=3", "seed=0"])
