@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,13 @@ class _Run:
         for name in [*self.watch, *(s.metric for s in self.stops)]:
             if name not in first:
                 raise ValueError(f"watch and stop take the problem's metrics {sorted(first)}, got {name!r}")
+        resolution = getattr(self.problem, "resolution", {})
+        thresholds = [*self.watch.items(), *((s.metric, s.threshold) for s in self.stops if isinstance(s, Below))]
+        for name, threshold in thresholds:
+            finest = float(np.max(to_numpy(resolution[name]))) if name in resolution else 0.0
+            if 0 < threshold < finest:
+                said = f"{name} below {threshold:g} is asked for, but rounding hides it below {finest:.2g} here"
+                warnings.warn(said, stacklevel=4)
         self.path: Path | None = None if checkpoint is None else Path(checkpoint[0])
         self.every = np.inf if checkpoint is None else float(checkpoint[1])
         self.saved_at = time.monotonic()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+import warnings
 from dataclasses import dataclass, replace
 
 import array_api_strict
@@ -14,8 +15,9 @@ from lrtheory import solve as solving
 from lrtheory.factors import Factors
 from lrtheory.first_order import GradientDescent
 from lrtheory.low_rank import GivenFactors, RandomFactors, RebalancedGradientDescent
+from lrtheory.operators import Identity
 from lrtheory.random import Stream
-from lrtheory.sensing import gaussian_problem, population_problem
+from lrtheory.sensing import SensingProblem, gaussian_problem, population_problem
 from lrtheory.solve import Below, State, geometric_grid, record_grid, solve
 
 
@@ -652,3 +654,17 @@ def test_a_checkpoint_belongs_to_its_stream(tmp_path):
     solve(problem, GradientDescent(0.1), stream=1, **arguments)
     with pytest.raises(ValueError, match="another run"):
         solve(problem, GradientDescent(0.1), stream=2, **arguments)
+
+
+def test_thresholds_below_rounding_are_told():
+    """float32 resolves relative errors down to 2e-6."""
+    rng = np.random.default_rng(0)
+    truth = Factors(rng.standard_normal((6, 2)).astype(np.float32))
+    problem = SensingProblem(Identity(6), truth, truth)
+    start = GivenFactors(rng.standard_normal((6, 2)).astype(np.float32))
+    for rule in (dict(stop=Below("relative_error", 1e-6)), dict(watch={"relative_error": 1e-6})):
+        with pytest.warns(UserWarning, match="below 1e-06 is asked for, but rounding hides it below 1.9e-06"):
+            solve(problem, GradientDescent(0.01), start=start, max_steps=2, **rule)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solve(problem, GradientDescent(0.01), start=start, max_steps=2, watch={"relative_error": 1e-5, "error": 0.0})
