@@ -158,7 +158,7 @@ def solve(
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is a status
         run.begin(algorithm.init(problem, x, stream.child("algorithm")), records, int(max_steps), checkpoint)
         run.drive(time_limit, callback)
-    return run.result()
+        return run.result()
 
 
 class _Run:

@@ -77,6 +77,11 @@ class Gram:
         return cls((h + h.T) / 2, operator.matrix_shape, packed=packed, symmetric=operator.symmetric)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of H."""
+        return math.prod(self.h.shape) * (4 if "32" in str(self.h.dtype) else 8)
+
+    @property
     def dtype(self) -> Any:
         return self.h.dtype
 

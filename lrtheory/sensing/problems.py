@@ -12,6 +12,7 @@ import numpy as np
 
 from lrtheory.backend import Array, as_array, is_array, like, namespace, to_numpy
 from lrtheory.factors import Factors, as_matrix, transpose
+from lrtheory.keep import Keep
 from lrtheory.metrics import LazyMetrics
 from lrtheory.operators import Gram, Identity, gaussian
 from lrtheory.random import Stream
@@ -196,10 +197,15 @@ class SensingProblem:
             formulas["relative_residual"] = relative_residual
         return LazyMetrics(formulas)
 
-    def gram(self) -> SensingProblem:
+    def gram(self, normal: Gram | None = None) -> SensingProblem:
         """Return the same problem in normal form: ``H = scale^2 A^T A`` formed once, iterated on ``estimate - M``.
 
         Worth it from m > d/2 on (d: columns of the operator). Noise-free problems only, whose loss it equals.
+
+        Parameters
+        ----------
+        normal : Gram, optional
+            H, where it has been formed already.
 
         Raises
         ------
@@ -210,7 +216,8 @@ class SensingProblem:
         xp = namespace(clean)
         if bool(xp.any(xp.abs(clean - self.observations) > 1e-12 * xp.max(xp.abs(clean)))):
             raise ValueError("the Gram form needs noise-free observations")
-        return replace(self, operator=Gram.of(self.operator, self.scale), observations=self.truth, scale=1.0)
+        normal = Gram.of(self.operator, self.scale) if normal is None else normal
+        return replace(self, operator=normal, observations=self.truth, scale=1.0)
 
 
 def _check_real(name: str, value: Any) -> None:
@@ -366,6 +373,7 @@ def gaussian_problem(
     noise: float = 0.0,
     seed: int = 0,
     device: str = "cpu",
+    keep: Keep | None = None,
 ) -> SensingProblem:
     """Return sensing by m Gaussian matrices, ``y_i = <A_i, M> / sqrt(m) + noise * N(0, 1) / sqrt(m)``.
 
@@ -381,13 +389,15 @@ def gaussian_problem(
         How the operator is kept, none of which changes the iterates beyond rounding: m x n1 x n2 numbers; the
         n(n+1)/2 columns that a symmetric estimate needs (with `symmetric`); or the normal form (see
         `SensingProblem.gram`), of the packed columns with `symmetric`.
-    storage : {"float64", "float32"}
-        Precision of the stored numbers; arithmetic is float64 always. float32 is the rounded operator *as* operator.
+    storage : {"float64", "float32", "int8"}
+        Precision of the stored numbers; arithmetic is float64 always. The rounded operator *is* the operator.
     noise : float
         Standard deviation before the scaling by 1/sqrt(m).
     seed : int
         Draws truth, operator and noise, each from a stream of its own.
     device : str
+    keep : Keep, optional
+        Where the operator is looked for and kept: problems of a sweep share it.
 
     Raises
     ------
@@ -405,18 +415,15 @@ def gaussian_problem(
     if symmetric and n2 is not None and n2 != n1:
         raise ValueError(f"symmetric measurements need a square matrix, got {n1} x {n2}")
     truth = ground_truth(n1, r, n2=n2, kappa=kappa, spectrum=spectrum, seed=seed, device=device)
+    kept = Keep(0) if keep is None else keep
     packed = symmetric and form in ("packed", "gram")
-    operator = gaussian(
-        m,
-        *truth.shape,
-        symmetric=symmetric,
-        storage=storage,
-        packed=packed,
-        stream=Stream(seed, "operator"),
-        device=device,
-    )
+    drawn: dict[str, Any] = {"symmetric": symmetric, "storage": storage, "packed": packed, "device": device}
+    key = ("gaussian", m, *truth.shape, seed, *drawn.values())
+    operator = kept.get(key, lambda: gaussian(m, *truth.shape, stream=Stream(seed, "operator"), **drawn))
     problem = observe(operator, truth, noise=noise, seed=seed)
-    return problem.gram() if form == "gram" else problem
+    if form != "gram":
+        return problem
+    return problem.gram(kept.get((*key, "gram"), lambda: Gram.of(operator, problem.scale)))
 
 
 def reduce_population(problem: SensingProblem, x: Factors) -> tuple[SensingProblem, Factors]:

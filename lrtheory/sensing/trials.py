@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrtheory.keep import Keep
 from lrtheory.low_rank import GivenFactors
 from lrtheory.random import Stream
 from lrtheory.sensing.problems import SensingProblem, gaussian_problem, population_problem, reduce_population
@@ -14,6 +15,9 @@ from lrtheory.solve import Result, solve
 
 if TYPE_CHECKING:
     import pandas as pd
+
+KEPT = Keep()
+"""The operators of this process's last cells: methods and truths that are compared share them."""
 
 Cell = dict[str, Any]
 Method = Callable[[dict[str, Any]], tuple[Any, Any]]
@@ -82,13 +86,13 @@ def measured(c: dict[str, Any], device: str) -> SensingProblem:
     """Return the problem that the columns name: operator "identity" or "gaussian".
 
     Reads n, r and seed; for Gaussian measurements m too; where they are given kappa and spectrum, and for Gaussian
-    measurements form, storage, symmetric and noise.
+    measurements form, storage, symmetric and noise. The operator is kept for later cells.
     """
     shared = {name: c[name] for name in ("kappa", "spectrum") if name in c} | {"seed": c["seed"], "device": device}
     if chosen(c, "operator", ("identity", "gaussian")) == "identity":
         return population_problem(c["n"], c["r"], **shared)
     given = {name: c[name] for name in ("form", "storage", "symmetric", "noise") if name in c}
-    return gaussian_problem(c["n"], c["r"], int(c["m"]), **given, **shared)
+    return gaussian_problem(c["n"], c["r"], int(c["m"]), **given, **shared, keep=KEPT)
 
 
 def chosen(c: dict[str, Any], axis: str, choices: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lrtheory.factors import Factors
 from lrtheory.first_order import GradientDescent
+from lrtheory.keep import Keep
 from lrtheory.low_rank import GivenFactors, RandomFactors
 from lrtheory.operators import Dense, Gram, Identity
 from lrtheory.random import Stream
@@ -474,3 +475,32 @@ def test_ground_truth_has_the_spectrum_asked_for():
             truth = ground_truth(6, 3, n2=n2, kappa=10.0, spectrum=kind, seed=2)
             assert truth.symmetric == (n2 is None)
             np.testing.assert_allclose(np.linalg.svd(truth.product())[1][:3], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kept", [{}, {"form": "gram"}, {"form": "packed", "symmetric": True}, {"storage": "int8"}])
+def test_problems_share_what_is_kept_and_nothing_else(kept):
+    keep = Keep()
+    first, same = (gaussian_problem(6, 2, 70, kappa=kappa, seed=1, keep=keep, **kept) for kappa in (1.0, 3.0))
+    alone = gaussian_problem(6, 2, 70, kappa=3.0, seed=1, **kept)
+    assert first.operator is same.operator
+    x = Factors(np.random.default_rng(0).standard_normal((6, 2)))
+    np.testing.assert_array_equal(same.gradient(x).left, alone.gradient(x).left)
+    for other in (dict(seed=2), dict(m=71), dict(storage="float32")):
+        arguments = dict(m=70, seed=1) | kept | other
+        assert gaussian_problem(6, 2, keep=keep, **arguments).operator is not first.operator
+
+
+def test_keep_drops_the_least_recently_used():
+    class Made:
+        nbytes = 40
+
+    keep = Keep(limit=100)
+    made = {name: keep.get(name, Made) for name in "ab"}
+    assert keep.get("a", Made) is made["a"]
+    keep.get("c", Made)  # too much: b has not been asked for since
+    assert keep.get("a", Made) is made["a"]
+    assert keep.get("b", Made) is not made["b"]
+    large = Made()
+    large.nbytes = 1000
+    assert keep.get("large", lambda: large) is large
+    assert keep.get("large", Made) is large
