@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -273,7 +274,7 @@ def test_a_worker_that_starts_after_its_driver_died_ends() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--dask", "tcp://127.0.0.1:1"], "no Dask scheduler answers at tcp://127.0.0.1:1 within 2.5 s"),
+        (["--dask", "tcp://127.0.0.1:1"], "no Dask scheduler answers at tcp://127.0.0.1:1 (connection refused)"),
         (["--dask", "nonsense"], "takes the address of a scheduler, tcp://host:port, or local:N, got 'nonsense'"),
         (["--dask", "foo://host:1"], "unknown address scheme 'foo'"),
         (["--dask", "local:0"], "local:N with N >= 1 processes"),
@@ -289,6 +290,14 @@ def test_wrong_addresses(toy: Toy, start: Start, options: list[str], message: st
     assert err.startswith("error: ")
     assert message in err
     assert not list(Path().glob("results/toy/cells/*"))
+
+
+def test_an_address_where_nobody_speaks(toy: Toy) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        begin = time.monotonic()
+        with pytest.raises(UsageError, match=r"no Dask scheduler answers at tcp://127.0.0.1:\d+ within 2.5 s"):
+            execute(toy(), dask=f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        assert 2 < time.monotonic() - begin < 5
 
 
 def test_a_wrong_address_does_not_forget_what_is_stored(toy: Toy) -> None:
