@@ -94,6 +94,14 @@ def _silence() -> None:
         "distributed.worker",
     ):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # the loop that Dask shares with notebooks logs with a traceback what happens to a result that is under way
+    logging.getLogger("tornado.application").addFilter(_no_lost_connection)
+
+
+def _no_lost_connection(record: logging.LogRecord) -> bool:
+    from distributed.comm import CommClosedError
+
+    return not (record.exc_info and isinstance(record.exc_info[1], CommClosedError))
 
 
 class _Dask(Executor):

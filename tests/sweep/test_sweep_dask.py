@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ import pytest
 from sweep_processes import SLOW, alive, pids, stored, wait_until
 
 from lrtheory.sweep import UsageError, cli, loading, run, session
+from lrtheory.sweep.cluster import dask_workers
 
 pytest.importorskip("distributed", reason="Dask is not installed: pip install lrtheory[cluster]")
 
@@ -315,6 +317,18 @@ def test_other_wrong_usage(toy: Toy) -> None:
         run(toy(), dask=3)
     with pytest.raises(UsageError, match="measures time"):
         run(toy("more = dict(timing=True)"), dask="local:1")
+
+
+def test_of_what_dask_logs_only_lost_connections_are_muted(caplog: pytest.LogCaptureFixture) -> None:
+    from distributed.comm import CommClosedError
+
+    log = logging.getLogger("tornado.application")
+    dask_workers("local:1", 1)
+    dask_workers("local:1", 1)
+    for error in (CommClosedError("gone"), ValueError("something else")):
+        log.error("Exception in callback", exc_info=error)
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError]
+    assert len(log.filters) == 1
 
 
 def test_a_scheduler_that_goes_away_is_one_line(toy: Toy, start: Start, tmp_path: Path) -> None:
