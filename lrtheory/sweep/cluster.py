@@ -94,6 +94,14 @@ def _silence() -> None:
         "distributed.worker",
     ):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # the loop that Dask shares with notebooks logs with a traceback what happens to a result that is under way
+    logging.getLogger("tornado.application").addFilter(_no_lost_connection)
+
+
+def _no_lost_connection(record: logging.LogRecord) -> bool:
+    from distributed.comm import CommClosedError
+
+    return not (record.exc_info and isinstance(record.exc_info[1], CommClosedError))
 
 
 class _Dask(Executor):
@@ -136,6 +144,8 @@ class _Remote(_Dask):
             self.client = Client(dask, timeout=CONNECT_SECONDS, set_as_default=False)
         except TimeoutError:
             raise UsageError(f"no Dask scheduler answers at {dask} within {CONNECT_SECONDS:g} s") from None
+        except ConnectionRefusedError:
+            raise UsageError(f"no Dask scheduler answers at {dask} (connection refused)") from None
         except Exception as error:  # whatever answers there need not speak the protocol
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UsageError(f"no Dask scheduler answers at {dask} ({reason})") from None
@@ -173,10 +183,14 @@ class _Remote(_Dask):
 
 async def _find_scheduler(address: str) -> None:
     """Raise unless a Dask scheduler answers at the address within some seconds."""
+    from distributed.comm import get_address_host_port
     from distributed.core import connect
     from distributed.security import Security
 
     async def ask() -> Any:
+        if address.startswith("tcp://"):  # Dask would try a port where nobody listens again and again
+            _, writer = await asyncio.open_connection(*get_address_host_port(address))
+            writer.close()
         comm = await connect(address, timeout=10 * CONNECT_SECONDS, **Security().get_connection_args("client"))
         try:
             await comm.write({"op": "identity", "reply": True})

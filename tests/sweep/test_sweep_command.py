@@ -100,6 +100,13 @@ def test_many_cells_that_fail_alike_are_not_all_listed(toy: Toy, capsys: pytest.
     assert "no cell has data" in err
 
 
+def test_a_plot_of_half_the_cells_is_exit_code_1(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(toy())
+    assert cli.main(["--experiment", path, "--quiet", "--jobs", "1", "--set", "k=3"]) == 0
+    assert cli.main(["--experiment", path, "--quiet", "--plot-only"]) == 1
+    assert "warning: 10 of 20 cells have no data yet" in capsys.readouterr().err
+
+
 def test_a_figure_that_raises_is_exit_code_1(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--experiment", str(toy("more = dict(figure=lambda frame: 1 / 0)")), "--quiet"]) == 1
     assert "the figure function raised ZeroDivisionError: division by zero; the data are safe in results/toy" in (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -18,6 +20,7 @@ import pytest
 from sweep_processes import SLOW, alive, pids, stored, wait_until
 
 from lrtheory.sweep import UsageError, cli, loading, run, session
+from lrtheory.sweep.cluster import dask_workers
 
 pytest.importorskip("distributed", reason="Dask is not installed: pip install lrtheory[cluster]")
 
@@ -273,7 +276,7 @@ def test_a_worker_that_starts_after_its_driver_died_ends() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--dask", "tcp://127.0.0.1:1"], "no Dask scheduler answers at tcp://127.0.0.1:1 within 2.5 s"),
+        (["--dask", "tcp://127.0.0.1:1"], "no Dask scheduler answers at tcp://127.0.0.1:1 (connection refused)"),
         (["--dask", "nonsense"], "takes the address of a scheduler, tcp://host:port, or local:N, got 'nonsense'"),
         (["--dask", "foo://host:1"], "unknown address scheme 'foo'"),
         (["--dask", "local:0"], "local:N with N >= 1 processes"),
@@ -291,6 +294,14 @@ def test_wrong_addresses(toy: Toy, start: Start, options: list[str], message: st
     assert not list(Path().glob("results/toy/cells/*"))
 
 
+def test_an_address_where_nobody_speaks(toy: Toy) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        begin = time.monotonic()
+        with pytest.raises(UsageError, match=r"no Dask scheduler answers at tcp://127.0.0.1:\d+ within 2.5 s"):
+            execute(toy(), dask=f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        assert 2 < time.monotonic() - begin < 5
+
+
 def test_a_wrong_address_does_not_forget_what_is_stored(toy: Toy) -> None:
     execute(toy(), jobs=1)
     with pytest.raises(UsageError, match="no Dask scheduler"):
@@ -306,6 +317,18 @@ def test_other_wrong_usage(toy: Toy) -> None:
         run(toy(), dask=3)
     with pytest.raises(UsageError, match="measures time"):
         run(toy("more = dict(timing=True)"), dask="local:1")
+
+
+def test_of_what_dask_logs_only_lost_connections_are_muted(caplog: pytest.LogCaptureFixture) -> None:
+    from distributed.comm import CommClosedError
+
+    log = logging.getLogger("tornado.application")
+    dask_workers("local:1", 1)
+    dask_workers("local:1", 1)
+    for error in (CommClosedError("gone"), ValueError("something else")):
+        log.error("Exception in callback", exc_info=error)
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError]
+    assert len(log.filters) == 1
 
 
 def test_a_scheduler_that_goes_away_is_one_line(toy: Toy, start: Start, tmp_path: Path) -> None:

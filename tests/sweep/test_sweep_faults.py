@@ -72,7 +72,7 @@ spin(1)
 def run(cells, device):
     count(cells)
     if cells[0]["seed"] == 1:
-        spin(2 * 10**10)
+        spin(4 * 10**10)
     for cell in cells:
         yield cell, {"y": [1.0]}
 """
@@ -129,7 +129,9 @@ def test_ctrl_c_in_ten_million_compiled_steps_of_solve(toy: Toy, calls: Calls, s
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_compiled_loop_that_takes_too_long_fails_alone(toy: Toy, tmp_path: Path, jobs: int) -> None:
+    begin = time.monotonic()
     report = execute(toy(run=SPIN), jobs=jobs, batch_timeout=0.5, settings=["k=3", "seed=0:4"])
+    assert time.monotonic() - begin < 40  # the loop takes minutes; three starts of a process and two limits some 10 s
     assert {failure.cell["seed"] for failure in report.failures} == {1}
     assert {failure.error for failure in report.failures} == {
         "no result within 0.5 s for a call of 2 cells (--batch-timeout)"

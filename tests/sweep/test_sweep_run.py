@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 import warnings
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lrtheory.sweep import Experiment, UsageError, grid, loading, run, session
+from lrtheory.sweep import Experiment, UsageError, grid, loading, provenance, run, session
 
 Toy = Callable[..., Path]
 Calls = Callable[[], list[int]]
@@ -386,6 +387,23 @@ def test_run_json_says_where_the_numbers_are_from(toy: Toy) -> None:
         {"block", "id", "cells", "failed", "seconds", "peak_megabytes", "attempts", "ended", "now"}
     ] * len(record["blocks"])
     assert record["cpu"]
+
+
+def test_git_says_the_revision_and_whether_there_are_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    found = provenance.git.__wrapped__  # without the cache
+    monkeypatch.setattr(provenance, "_PACKAGE", tmp_path / "lrtheory")
+    assert found() == {"revision": None, "dirty": None}
+    git("init", "-q")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-q", "-m", "first")
+    assert found() == {"revision": git("rev-parse", "HEAD"), "dirty": False}
+    (tmp_path / "file").write_text("2")
+    assert found()["dirty"] is True
 
 
 def test_prepare_runs_once_before_workers_and_may_fail(toy: Toy, tmp_path: Path) -> None:
