@@ -68,6 +68,15 @@ def finite(x: Any, batch_ndim: int) -> Array:
     return xp.all(xp.isfinite(x), axis=tuple(range(batch_ndim, x.ndim)))
 
 
+def check_methods(name: str, value: Any, *methods: str) -> None:
+    """Raise TypeError unless the argument `name` is an object, no class, that has the methods."""
+    if isinstance(value, type):
+        raise TypeError(f"{name} must be an instance, got the class {value.__name__}: call it, {value.__name__}(...)")
+    missing = [method for method in methods if not callable(getattr(value, method, None))]
+    if missing:
+        raise TypeError(f"{name} must have the methods {', '.join(methods)}; {type(value).__name__} lacks {missing[0]}")
+
+
 def fields_of(algorithm: Any) -> dict[str, Any]:
     """Return an algorithm's hyper-parameters by name."""
     if dataclasses.is_dataclass(algorithm):

@@ -19,6 +19,7 @@ from lrtheory._iterates import (
     batch_shape,
     broadcast,
     broadcast_hyperparameters,
+    check_methods,
     fields_of,
     finite,
     hyperparameter_shape,
@@ -130,6 +131,8 @@ def solve(
     stops = [] if stop is None else [stop] if isinstance(stop, (Below, Stalled)) else list(stop)
     if any(not isinstance(s, (Below, Stalled)) for s in stops):
         raise TypeError(f"stop must be Below(metric, threshold), Stalled(metric) or a sequence of them, got {stop!r}")
+    if watch is not None and not isinstance(watch, Mapping):
+        raise TypeError(f"watch must map metrics to thresholds, like {{'error': 1e-6}}, got {watch!r}")
     for name, value in dict(watch or {}).items():
         if not isinstance(value, (int, float, np.number)) or np.isnan(value):
             raise ValueError(f"watch takes numbers as thresholds, got {value!r} for {name!r}")
@@ -138,6 +141,8 @@ def solve(
             raise ValueError(f"checkpoint must be (path, seconds >= 0), got {checkpoint!r}")
         if not Path(checkpoint[0]).absolute().parent.is_dir():
             raise ValueError(f"checkpoint: there is no folder {Path(checkpoint[0]).absolute().parent}")
+    check_methods("problem", problem, "metrics")
+    check_methods("algorithm", algorithm, "init", "step")
     if not callable(start):
         raise TypeError(f"start must be callable as start(problem, stream), got {type(start).__name__}")
     stream = as_stream(stream)
@@ -304,6 +309,8 @@ class _Run:
         mask = like(active, state.t, dtype=namespace(state.t).bool)
         for i in range(n):
             new = self.algorithm.step(self.problem, state)
+            if i == 0 and not hasattr(new, "t"):
+                raise TypeError(f"{type(self.algorithm).__name__}.step must return a State, got {type(new).__name__}")
             if i == 0 and not np.array_equal(to_numpy(new.t), to_numpy(state.t) + 1):
                 raise ValueError(f"{type(self.algorithm).__name__}.step must add one to state.t")
             mask = mask & finite(new.x, len(self.batch))

@@ -40,6 +40,9 @@ class Trace:
     recorded: np.ndarray
     seconds: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"<Trace: {self.iteration.size} records of {', '.join(self.metrics)}; batch {self.recorded.shape[1:]}>"
+
     def table(self, element: tuple[int, ...] | int = ()) -> dict[str, np.ndarray]:
         """Return one element's records as equal-length columns: iteration, passes and every metric."""
         index = (slice(None), *np.atleast_1d(element))
@@ -97,6 +100,11 @@ class Result:
     events: dict[str, np.ndarray] = field(default_factory=dict)
     resolution: dict[str, Any] = field(default_factory=dict)
     backend: str = ""
+
+    def __repr__(self) -> str:
+        status, counts = np.unique(self.status, return_counts=True)
+        said = ", ".join(f"{n} {word}" for word, n in zip(status.tolist(), counts.tolist(), strict=True))
+        return f"<Result: {said}; {self.trace!r}; {self.backend}>"
 
     @property
     def x(self) -> Any:

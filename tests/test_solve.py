@@ -638,6 +638,7 @@ def test_select_takes_whole_states_apart():
     [
         (dict(watch={"error": "a"}), "watch"),
         (dict(watch={"error": np.nan}), "watch"),
+        (dict(watch=["error"]), "watch must map metrics"),
         (dict(checkpoint="file"), "checkpoint"),
         (dict(start=3), "start"),
     ],
@@ -646,6 +647,39 @@ def test_solve_names_what_is_wrong(argument, message):
     problem = population_problem(4, 1)
     with pytest.raises((TypeError, ValueError), match=message):
         solve(problem, GradientDescent(0.1), **(dict(start=RandomFactors(1), max_steps=3) | argument))
+
+
+@pytest.mark.parametrize(
+    ("problem", "algorithm", "message"),
+    [
+        (population_problem(4, 1), GradientDescent, r"algorithm must be an instance.*GradientDescent\(\.\.\.\)"),
+        (population_problem(4, 1), object(), "algorithm must have the methods init, step; object lacks init"),
+        (
+            GradientDescent(0.1),
+            population_problem(4, 1),
+            "problem must have the methods metrics; GradientDescent lacks",
+        ),
+    ],
+)
+def test_solve_tells_what_problem_and_algorithm_are(problem, algorithm, message):
+    with pytest.raises(TypeError, match=message):
+        solve(problem, algorithm, start=RandomFactors(1), max_steps=3)
+
+
+def test_a_step_without_return_is_told():
+    class Forgets(Steps):
+        def step(self, problem, state):
+            super().step(problem, state)
+
+    with pytest.raises(TypeError, match=r"Forgets\.step must return a State, got NoneType"):
+        solve(Quadratic(), Forgets(), start=ones, max_steps=3)
+
+
+def test_results_print_in_one_line():
+    result = solve(population_problem(4, 1), GradientDescent(0.1), start=RandomFactors(1, [0.1, 0.2]), max_steps=3)
+    assert repr(result).startswith("<Result: 2 running; <Trace: 4 records of ")
+    assert "batch (2,)" in repr(result)
+    assert "\n" not in repr(result)
 
 
 def test_a_checkpoint_belongs_to_its_stream(tmp_path):

@@ -7,19 +7,18 @@ import json
 import math
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .claims import Claim
 from .experiment import Experiment
 from .store import Failure, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-    from .claims import Claim
 
 
 @dataclass
@@ -75,6 +74,8 @@ def draw(experiment: Experiment, report: Report, folder: Path) -> None:
         # text in the picture is the same from run to run, down to the ids of its elements
         with matplotlib.rc_context({"svg.hashsalt": experiment.name}):
             figure = experiment.figure(report.frame.copy())
+            if not hasattr(figure, "savefig"):
+                raise TypeError(f"figure must return a Matplotlib figure, got {type(figure).__name__}")
             for suffix in ("png", "svg"):
                 sink = io.BytesIO()
                 figure.savefig(sink, format=suffix, dpi=200, metadata={"Date": None} if suffix == "svg" else None)
@@ -99,13 +100,23 @@ def judge(experiment: Experiment, report: Report, folder: Path) -> None:
     if experiment.claims is None:
         return
     try:
-        claims = list(experiment.claims(report.frame.copy()))
+        claims = _list_of_claims(experiment.claims(report.frame.copy()))
         text = json.dumps([claim.to_json() for claim in claims], indent=2, allow_nan=False)
     except Exception as error:
         report.broken.append(_broken("claims", error, report))
         return
     report.claims = claims
     _write(report, "claims", folder / "claims.json", text.encode())
+
+
+def _list_of_claims(found: Any) -> list[Claim]:
+    if not isinstance(found, Iterable):
+        raise TypeError(f"claims must return a list of Claim, got {type(found).__name__}")
+    claims = list(found)
+    for claim in claims:
+        if not isinstance(claim, Claim):
+            raise TypeError(f"claims must return a list of Claim, got a list with {type(claim).__name__}")
+    return claims
 
 
 def drop_stale(report: Report, folder: Path) -> None:

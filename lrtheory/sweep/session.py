@@ -328,6 +328,11 @@ def _other_code(store: Store, before: Mapping[str, Entry], source: Source, cells
     now = (provenance.source_digest(), source.digest)
     used = [entry for key, entry in before.items() if store.entries.get(key) == entry]
     found = []
+    if used and source.digest == provenance.digest(""):
+        found.append(
+            f"{len(used)} of {cells} cells are from earlier calls, whose code cannot be compared with this one's, as "
+            "`run` is in no file: --fresh computes them again"
+        )
     for what, i in (("lrtheory source", 0), ("experiment file", 1)):
         count = sum(entry.code[i] != now[i] for entry in used)
         if count:

@@ -27,7 +27,9 @@ def as_columns(table: Any, cell: Cell) -> Columns:
         If it is no mapping of names to real or text columns of one length, or a column has the name of a parameter.
     """
     if not hasattr(table, "items"):
-        raise TypeError(f"run must give a dict of columns for each cell, got {type(table).__name__}")
+        hint = {"Result": ": give result.trace.table()", "Trace": ": give trace.table()"}
+        kind = type(table).__name__
+        raise TypeError(f"run must give a dict of columns for each cell, got {kind}{hint.get(kind, '')}")
     columns: Columns = {}
     for name, values in table.items():
         if not isinstance(name, str):

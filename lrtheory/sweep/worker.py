@@ -191,7 +191,10 @@ def _ask(experiment: Experiment, cells: Sequence[Cell], keys: Sequence[str], dev
     index = {id(cell): i for i, cell in enumerate(copies)}
     by_value: dict[Any, int] | None = None
     found: list[Any] = [None] * len(cells)
-    for cell, table in experiment.run(copies, device):
+    for pair in experiment.run(copies, device):
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            raise TypeError(f"run must yield pairs (cell, table), got {type(pair).__name__}")
+        cell, table = pair
         i = index.get(id(cell))
         if i is None:  # a cell rebuilt by `run`, for example with NumPy values
             if by_value is None:

@@ -67,6 +67,8 @@ def check_algorithm(
     ------
     AssertionError
         Names the first law that is broken and what was seen. An exception under a law is reported so, too.
+    TypeError
+        For a class in place of an instance.
     ValueError
         For an algorithm, problem or start with a batch axis of its own, or too few steps.
 
@@ -75,6 +77,8 @@ def check_algorithm(
     >>> from lrtheory.first_order import GradientDescent
     >>> check_algorithm(GradientDescent(0.1))
     """
+    if isinstance(algorithm, type):
+        raise TypeError(f"algorithm must be an instance, got the class: check_algorithm({algorithm.__name__}(...))")
     if problem is None:
         from lrtheory.sensing import population_problem
 
@@ -238,7 +242,9 @@ def _library(case: _Case) -> None:
         import array_api_strict
     except ImportError:
         warnings.warn(
-            "array-api-strict is not installed: step was not tried with another library", RuntimeWarning, stacklevel=3
+            "step was not tried with another array library: pip install array-api-strict for that",
+            RuntimeWarning,
+            stacklevel=3,
         )
         return
     for elements in (0, [0, 1]):

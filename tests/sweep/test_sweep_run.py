@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -300,6 +301,48 @@ def test_cells_from_other_code_are_used_with_a_warning(toy: Toy, calls: Calls, m
         ]
         assert json.loads(report.paths["run"].read_text())["warnings"] == report.warnings
     assert execute(toy("# another comment"), fresh=True).warnings == []
+
+
+def test_code_that_is_in_no_file_cannot_be_compared(tmp_path: Path) -> None:
+    def script(factor: int) -> str:
+        return (
+            "from lrtheory.sweep import Experiment, grid, run\n"
+            "def rows(cells, device):\n"
+            f"    for cell in cells: yield cell, {{'y': {factor} * cell['k']}}\n"
+            "frame = run(Experiment(name='typed', presets={'small': grid(k=[1, 2])}, run=rows))\n"
+            "print(frame.y.tolist())\n"
+        )
+
+    def typed(text: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-"], input=text, capture_output=True, text=True, cwd=tmp_path)
+
+    first, second = typed(script(1)), typed(script(10))
+    assert first.stdout == second.stdout == "[1, 2]\n"
+    assert "cannot be compared" not in first.stderr
+    assert "2 of 2 cells are from earlier calls, whose code cannot be compared" in second.stderr
+
+
+def test_functions_that_give_something_else_are_told_what_is_wanted(toy: Toy) -> None:
+    body = "more = dict(figure=lambda frame: None, claims=lambda frame: None)"
+    assert [text.split(";")[0] for text, _ in execute(toy(body)).broken] == [
+        "the figure function raised TypeError: figure must return a Matplotlib figure, got NoneType",
+        "the claims function raised TypeError: claims must return a list of Claim, got NoneType",
+    ]
+    body = "more = dict(claims=lambda frame: [{'id': 'c'}])"
+    assert "must return a list of Claim, got a list with dict" in execute(toy(body)).broken[0][0]
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ("def run(cells, device): return cells[0], {}", "run must yield pairs (cell, table), got dict"),
+        ("def run(cells, device): return [(cell, {}, 1) for cell in cells]", "run must yield pairs"),
+        ("class Trace: pass\ndef run(cells, device): yield cells[0], Trace()", "got Trace: give trace.table()"),
+    ],
+)
+def test_a_run_that_gives_something_else_is_told_what_is_wanted(toy: Toy, run: str, message: str) -> None:
+    report = execute(toy(run=run), settings=["k=3", "seed=0", "alpha=0.5"])
+    assert [message in failure.error for failure in report.failures] == [True]
 
 
 def test_a_figure_that_raises_leaves_the_data(toy: Toy) -> None:

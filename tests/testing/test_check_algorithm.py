@@ -290,6 +290,8 @@ def test_a_broken_solve_is_caught(monkeypatch):
 
 
 def test_arguments():
+    with pytest.raises(TypeError, match=r"instance.*GradientDescent\(\.\.\.\)"):
+        check_algorithm(GradientDescent)
     with pytest.raises(ValueError, match="n_steps"):
         check_algorithm(GradientDescent(), n_steps=1)
     with pytest.raises(ValueError, match=r"algorithm .*batch"):
