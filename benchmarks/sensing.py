@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import matrix_product, reader, spin
+from benchmarks.manifolds import CONJUGATE_GRADIENT, conjugate_gradient, rank_agnostic
 from benchmarks.operators import entries_pass, few_bits, matrix_free, rank_one_pass
 from benchmarks.record import Row, alternate
 from benchmarks.recovery import to_accuracy
@@ -41,7 +42,8 @@ def rows(quick: bool) -> Iterator[Row]:
         yield population(n, k, rounds)
     yield from solvers(*SIZES[0], rounds=3 if quick else 7, quick=quick)
     for n, m in SIZES[:1] if quick else SIZES:
-        yield from to_accuracy(n, m, rounds=3)
+        yield from to_accuracy(n, m, rounds=3, quick=quick)
+    yield from rank_agnostic(*SIZES[0], rounds=3, quick=quick)
     yield from processes(rounds=3 if quick else 7)
     yield from rank_one_pass(1000, 20_000, 5, 3 if quick else 7)
     if not quick:
@@ -190,7 +192,8 @@ def population(n: int, k: int, rounds: int, r: int = 3, steps: int = 100) -> Row
     operations = 4.0 * n * k * (k + r)
     product, most = matrix_product()
     floor = operations / (most / alternate({"product": product}, 3)["product"])
-    return Row("population step", f"n={n} k={k}", t["ours"] / steps, "NumPy, X X^T formed", t["peer"] / steps, floor)
+    size, target = f"n={n} k={k}", 20.0 if n >= 500 else None
+    return Row("population step", size, t["ours"] / steps, "NumPy, X X^T formed", t["peer"] / steps, floor, target)
 
 
 def solvers(n: int, m: int, rounds: int, quick: bool, k: int = 5, r: int = 3) -> Iterator[Row]:
@@ -273,8 +276,10 @@ def solvers(n: int, m: int, rounds: int, quick: bool, k: int = 5, r: int = 3) ->
         if done.status != "converged":
             raise AssertionError(f"the solver ended as {done.status!r}")
 
+    name, size = "to relative error 1e-6, packed, float32 storage", f"n={n} m={m} k=r={r}"
     start_time = alternate({"ours": descent_to_accuracy}, 3, seconds=0.0)["ours"]
-    yield pymanopt_row(f"n={n} m={m} k=r={r}", dense, y, scale, x0[:, :r], truth.product(), start_time)
+    peer_s, said = conjugate_gradient("PSDFixedRank", dense.rows, y, scale, Factors(x0[:, :r]), truth.product(), 3)
+    yield Row(name, size, start_time, f"{CONJUGATE_GRADIENT} on PSDFixedRank{said}", peer_s)
 
 
 def measurement_loop(matrices: np.ndarray, y: np.ndarray, scale: float, x: np.ndarray, steps: int) -> np.ndarray:
@@ -313,57 +318,6 @@ def torch_row(
         raise AssertionError("PyTorch does not do the same work")
     t = alternate({"ours": ours, "peer": peer}, rounds)
     return Row(name, size, t["ours"], f"PyTorch {torch.__version__} eager, autograd", t["peer"], target=4.0)
-
-
-class _Reached(Exception):
-    pass
-
-
-def pymanopt_row(
-    size: str, dense: Dense, y: np.ndarray, scale: float, x0: np.ndarray, truth: np.ndarray, ours_s: float
-) -> Row:
-    name = "to relative error 1e-6, packed, float32 storage"
-    try:
-        import pymanopt
-        from pymanopt.manifolds import PSDFixedRank
-        from pymanopt.optimizers import ConjugateGradient
-    except ImportError:
-        return Row(
-            name, size, ours_s, "pymanopt, conjugate gradient on PSDFixedRank: not installed (pip install pymanopt)"
-        )
-    n, k = x0.shape
-    a = dense.rows
-    goal = 1e-6 * np.linalg.norm(truth)
-    manifold = PSDFixedRank(n, k)
-
-    def residual(x: np.ndarray) -> np.ndarray:
-        return scale * (a @ (x @ x.T).ravel()) - y
-
-    @pymanopt.function.numpy(manifold)
-    def cost(x: np.ndarray) -> float:
-        if np.linalg.norm(x @ x.T - truth) < goal:
-            raise _Reached
-        r = residual(x)
-        return r @ r / 4
-
-    @pymanopt.function.numpy(manifold)
-    def gradient(x: np.ndarray) -> np.ndarray:  # by hand: faster than its automatic differentiation
-        return scale * (residual(x) @ a).reshape(n, n) @ x
-
-    def peer() -> None:
-        problem = pymanopt.Problem(manifold, cost, euclidean_gradient=gradient)
-        optimizer = ConjugateGradient(verbosity=0, max_iterations=2000, min_gradient_norm=0, max_time=60)
-        try:
-            optimizer.run(problem, initial_point=x0.copy())
-        except _Reached:
-            return
-        raise AssertionError("pymanopt did not reach the accuracy")
-
-    try:
-        peer_s = alternate({"peer": peer}, 3, seconds=0.0)["peer"]
-    except AssertionError as error:
-        return Row(name, size, ours_s, str(error))
-    return Row(name, size, ours_s, f"pymanopt {pymanopt.__version__}, conjugate gradient on PSDFixedRank", peer_s)
 
 
 def processes(rounds: int) -> Iterator[Row]:

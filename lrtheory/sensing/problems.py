@@ -390,7 +390,8 @@ def gaussian_problem(
         n(n+1)/2 columns that a symmetric estimate needs (with `symmetric`); or the normal form (see
         `SensingProblem.gram`), of the packed columns with `symmetric`.
     storage : {"float64", "float32", "int8"}
-        Precision of the stored numbers; arithmetic is float64 always. The rounded operator *is* the operator.
+        Precision of the stored numbers; arithmetic is float64 always. float32 is the rounded operator *as* operator,
+        int8 that of multiples of one number (`lrtheory.operators.gaussian`).
     noise : float
         Standard deviation before the scaling by 1/sqrt(m).
     seed : int
