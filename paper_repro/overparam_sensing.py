@@ -24,9 +24,9 @@ SOURCES = (
     "constants, tolerances and thresholds are lrtheory's own, and the figures are reconstructions. No number on this "
     "page is a value printed in the paper.",
     "T1–T9 and E1–E12 are lrtheory's own list of what there is to check. They are not the paper's numbering.",
-    "Conventions: the loss is ¼‖𝒜(XXᵀ) − y‖² or ½‖𝒜(FGᵀ) − y‖², η is the step size, t counts iterations, and the "
-    "random starts have entries of size α/√n (G: ρα/√n). *Population* means infinitely many measurements, where 𝒜 is "
-    "the identity. All singular values of M are 1.",
+    "Conventions: the loss is ¼‖𝒜(XXᵀ) − y‖² or ½‖𝒜(FGᵀ) − y‖², η is the step size, t counts iterations, err "
+    "is the Frobenius norm of the estimate minus M, and the random starts have entries of size α/√n (G: ρα/√n). "
+    "*Population* means infinitely many measurements, where 𝒜 is the identity. All singular values of M are 1.",
 )
 
 SYMMETRIC = Panel(
