@@ -186,7 +186,7 @@ def figure(frame):
         units = tuning["method"].map(lambda method: USUAL[method]["step_size"]).astype(float)
         panel(left, usual(judged(drawn)), "kappa", r"condition number $\kappa$")
         xlabel = rf"step size, in units of the usual one ($\kappa={TUNING_KAPPA:g}$)"
-        panel(right, tuning.assign(multiple=tuning["step_size"].astype(float) / units), "multiple", xlabel)
+        panel(right, tuning.assign(multiple=(tuning["step_size"].astype(float) / units).round(6)), "multiple", xlabel)
         return fig
 
 

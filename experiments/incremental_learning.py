@@ -182,7 +182,7 @@ def panel(ax, rows):
     ax.set_xlim(0, 1.3 * late if late else None)
     name = "population" if first["operator"] == "identity" else f"$m={first['m']:g}$"
     xlabel = rf"iteration $t$ ({name}, $\alpha=${first['alpha']:g})"
-    decorations = dict(yscale="log", ylim=(start / 1e5, 3), legend="lower right")
+    decorations = dict(yscale="log", ylim=(start / 1e8, 3), legend="lower right")
     plotting.decorate(ax, xlabel, r"singular values of the estimate $XX^\top$", **decorations)
 
 

@@ -29,6 +29,13 @@ MAKERS = {
 }
 ALIKE = ("symmetric gaussian", "rademacher")
 STEPS = {"rank-one": 0.05}
+NAMES = {
+    "gaussian": "Gaussian",
+    "symmetric gaussian": "symmetric Gaussian",
+    "rademacher": "Rademacher",
+    "hadamard": "Hadamard",
+    "pauli": "Pauli",
+}
 
 
 def preset(n, r, m, steps, seeds):
@@ -126,7 +133,7 @@ def panel(ax, rows, names):
     for i, name in enumerate(names):
         part = rows[rows["operator"] == name]
         if len(part):
-            label = rf"{name}: $e^{{-{rates[name]:.2g}\,t}}$"
+            label = rf"{NAMES.get(name, name)}: $e^{{-{rates[name]:.2g}\,t}}$"
             plotting.band(ax, part, "iteration", "relative_error", i, label, floor=1e-13)
     xlabel = f"iteration $t$ ($m={rows['m'].iloc[0]:g}$)"
     ylabel = r"relative error $\|XX^\top-M\|_F\,/\,\|M\|_F$"

@@ -138,9 +138,8 @@ def panel(ax, rows, scale):
     setting = NAMES[rows["operator"].iloc[0]]
     setting += "" if rows["m"].isna().all() else f", $m={rows['m'].iloc[0]:g}$"
     ylabel = r"relative error (Frobenius)"
-    decorations = dict(
-        xscale=scale, yscale="log", ylim=(1e-13, 3), legend="lower left" if scale == "log" else "upper right"
-    )
+    top, legend = (3, "lower left") if scale == "log" else (3e3, "upper right")  # room for the legend
+    decorations = dict(xscale=scale, yscale="log", ylim=(1e-13, top), legend=legend)
     plotting.decorate(ax, f"iteration $t$ ({setting})", ylabel, **decorations)
 
 

@@ -15,7 +15,7 @@ from lrtheory.sweep import UsageError
 from . import PAPERS
 
 STATUSES = {
-    "reproduced": "what the source states holds in the setting given",
+    "reproduced": "what the source states, or on a page without one the row itself, holds in the setting given",
     "reconstructed": "the source, as far as it could be read, leaves the details open: they are ours",
     "not attempted": "no sweep bears on it",
     "not reproduced": "a claim on it fails in this run",
@@ -28,6 +28,7 @@ BASES = {
     "derived": "derived here, checked numerically",
     "reconstructed": "our reconstruction of what the source leaves open",
     "observed": "observed here",
+    "quoted": "quoted from the source, not measured here",
 }
 
 
@@ -145,7 +146,7 @@ class Paper:
         Letters, digits and ``_``: how the command line calls it.
     title, authors, venue : str
     link : str
-        Where to read it.
+        Where to read it; empty on a page that belongs to no single paper.
     summary, sources : tuple of str
         Paragraphs: what it says; which of its texts could be read, and hence what is a reconstruction.
     studies : tuple of Study

@@ -58,14 +58,13 @@ def test_nothing_that_is_stored_runs_again_and_figures_are_the_runs_own(short, t
     for folder in ("a", "b"):
         assert main([*SHORT, "--results", str(short / "results"), "--figures", str(tmp_path / folder)]) == 0
     assert {path.name: path.stat().st_mtime_ns for path in (short / "results").rglob("cells/*")} == stored
-    for suffix in ("png", "svg"):
-        first, second = ((tmp_path / folder / f"overparam_sensing.{suffix}").read_bytes() for folder in "ab")
-        assert first == second
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
-        "overparam_sensing.png",
-        "overparam_sensing.svg",
-    ]
-    assert capsys.readouterr().out.count("figure: ") == 4
+    names = [study.experiment for name in paper_repro.PAPERS for study in load(name).studies]
+    files = sorted(f"{name}.{suffix}" for name in names for suffix in ("png", "svg"))
+    for folder in "ab":
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == files
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    assert capsys.readouterr().out.count("figure: ") == 2 * len(files)
 
 
 def test_every_paper_is_listed_and_complete():
@@ -82,14 +81,29 @@ def test_every_paper_is_listed_and_complete():
                 assert panel.expected
 
 
-def test_the_sensing_paper_accounts_for_its_whole_list(short):
-    paper = load("overparam_sensing")
-    items = [row.item for row in paper.coverage]
-    assert items[:21] == [f"T{i}" for i in range(1, 10)] + [f"E{i}" for i in range(1, 13)]
+def test_the_pages_account_for_the_whole_list_of_sensing():
+    items = [row.item for name in paper_repro.PAPERS for row in load(name).coverage]
+    listed = [f"T{i}" for i in range(1, 10)] + [f"E{i}" for i in range(1, 13)]
+    assert sorted(item for item in items if re.fullmatch(r"[TE]\d+", item)) == sorted(listed)
+
+
+def test_every_experiment_is_on_one_page():
+    shown = [study.experiment for name in paper_repro.PAPERS for study in load(name).studies]
+    assert sorted(shown) == sorted(path.stem for path in (ROOT.parent / "experiments").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", paper_repro.PAPERS)
+def test_every_claim_is_shown_and_counted_and_every_pattern_names_one(short, name):
+    paper = load(name)
     page, _ = pages(short)
-    ids = [row["claim"] for row in page.claims["overparam_sensing"]]
+    claims = {study.experiment: [row["claim"] for row in page.claims[study.experiment]] for study in paper.studies}
+    for study in paper.studies:
+        patterns = [pattern for panel in study.panels for pattern in panel.claims]
+        for pattern in patterns:
+            assert any(matches(claim, (pattern,)) for claim in claims[study.experiment]), pattern
     shown = [pattern for study in paper.studies for panel in study.panels for pattern in panel.claims]
     counted = [pattern for row in paper.coverage for pattern in row.claims]
+    ids = [claim for found in claims.values() for claim in found]
     for patterns in (shown, counted):
         for pattern in patterns:
             assert any(matches(claim, (pattern,)) for claim in ids), pattern
