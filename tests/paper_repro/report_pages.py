@@ -7,7 +7,7 @@ from collections import Counter
 from html.parser import HTMLParser
 
 COLUMNS = ("claim", "statement", "source", "predicted", "measured", "verdict")
-VOID = {"meta", "link", "img", "br", "line", "rect", "circle"}
+VOID = {"meta", "link", "img", "br", "line", "rect", "circle", "wbr"}
 LOADING = {"src", "srcset", "data", "poster", "action", "formaction", "background"}  # and href, but for <a>
 
 
