@@ -1,6 +1,7 @@
 """The guide's code runs, in the order in which it stands there, and links between documents lead somewhere."""
 
 import ast
+import json
 import re
 import sys
 from fractions import Fraction
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from lrtheory.sensing.methods import METHODS, USUAL
+from lrtheory.sweep import run
 from lrtheory.testing import check_algorithm
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +26,7 @@ def test_guide_runs(tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guide.md").read_text(), flags=re.DOTALL)
     for block in blocks:
         exec(compile(block, "docs/guide.md", "exec"), names)
-    assert len(blocks) >= 2
+    assert len(blocks) >= 4
     error = names["result"].trace.metrics["error"]
     assert error.shape[1:] == (3, 10)
     assert np.isfinite(error[-1]).all()
@@ -34,6 +36,11 @@ def test_guide_runs(tmp_path, monkeypatch):
     for name, count in needed.items():  # another BLAS may cross the threshold a step earlier or later
         assert names["needed"][name] == pytest.approx(count, abs=2)
     check_algorithm(names["HeavyBall"]())
+    assert str(names["result"].status[0, 0]) == "running"
+    run(names["experiment"])
+    (claim,) = json.loads((tmp_path / "results/step_sizes/claims.json").read_text())
+    assert claim["verdict"] == "holds"
+    assert (tmp_path / "results/step_sizes/figure.png").exists()
 
 
 def test_guide_lists_every_published_method():
@@ -44,6 +51,14 @@ def test_guide_lists_every_published_method():
         words = parameters.replace("damping 0.01 sigma_r", "damping 0.01")
         shown = [float(Fraction(word)) if "/" in word else float(word) for word in re.findall(r" ([\d./e-]+)", words)]
         assert shown == list(USUAL[name].values()), name
+
+
+def test_the_page_on_rates_runs():
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "rates.md").read_text(), flags=re.DOTALL)
+    names: dict = {}
+    exec(compile(block, "docs/rates.md", "exec"), names)
+    assert names["fit"].kind == "power"
+    assert abs(names["fit"].slope + 2) < 1e-6
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
