@@ -362,6 +362,8 @@ for batch in ((), (2,)):
             problem = SimpleNamespace(operator=operator, observations=y, scale=1.0, link="residual")
             gradient_descent(problem, x, 0.1, 1, on)
             operator.residual_and_gradient(x, y)
+        a.forward(x)
     for operator in (rademacher(9, 3), gaussian(9, 3, storage="int8")):
         operator.residual_and_gradient(x, np.ones(9))
+        operator.forward(x)
 """
