@@ -29,8 +29,7 @@ def to_accuracy(n: int, m: int, rounds: int, quick: bool, r: int = 3) -> Iterato
     """
     for storage in ("float32",) if quick else ("float32", "int8"):
         yield scaled_descent(n, m, r, rounds, storage)
-    for storage in ("float32", "int8"):
-        yield from gauss_newton(n, m, r, rounds, storage)
+        yield from gauss_newton(n, m, r, rounds, storage, trials=not quick)
 
 
 def scaled_descent(n: int, m: int, r: int, rounds: int, storage: str) -> Row:
@@ -62,7 +61,7 @@ def scaled_descent(n: int, m: int, r: int, rounds: int, storage: str) -> Row:
     return Row(name, size, t["ours"], "NumPy, two GEMVs and solve", t["peer"], steps * t["read"], TARGET)
 
 
-def gauss_newton(n: int, m: int, r: int, rounds: int, storage: str) -> Iterator[Row]:
+def gauss_newton(n: int, m: int, r: int, rounds: int, storage: str, trials: bool) -> Iterator[Row]:
     from lrtheory.low_rank import ApproximatedGaussNewton, RandomFactors
     from lrtheory.random import Stream
     from lrtheory.sensing import gaussian_problem
@@ -90,15 +89,17 @@ def gauss_newton(n: int, m: int, r: int, rounds: int, storage: str) -> Iterator[
     steps = same_steps(problem, algorithm, start, peer)
     calls = {
         "ours": partial(run, problem, algorithm, start),
-        "batch": partial(run, problem, algorithm, batch),
         "peer": peer,
         "read": reader(problem.operator.rows),
     }
+    if trials:
+        calls["batch"] = partial(run, problem, algorithm, batch)
     t = alternate(calls, rounds)
     size = f"n={n} m={m} k=r={r}, {steps} steps"
     against = partial(Row, peer="NumPy, two GEMVs a pass and pinv", peer_s=t["peer"], target=TARGET)
     yield against(f"AGN to 1e-6, {storage} storage", size, t["ours"], floor_s=2 * steps * t["read"])
-    yield against(f"AGN to 1e-6, a trial of {STARTS} starts, {storage} storage", size, t["batch"] / STARTS)
+    if trials:
+        yield against(f"AGN to 1e-6, a trial of {STARTS} starts, {storage} storage", size, t["batch"] / STARTS)
 
 
 def run(problem: object, algorithm: object, start: Factors) -> np.ndarray:

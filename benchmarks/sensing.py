@@ -37,7 +37,8 @@ def rows(quick: bool) -> Iterator[Row]:
     backend.set_threads(1)
     rounds = 5 if quick else 15
     for n, m in SIZES:
-        yield from passes(n, m, rounds if (n, m) == SIZES[0] or not quick else 3)
+        first = (n, m) == SIZES[0]
+        yield from passes(n, m, rounds if first or not quick else 3, threads=first or not quick)
     for n, k in ((50, 5), (500, 10)):
         yield population(n, k, rounds)
     yield from solvers(*SIZES[0], rounds=3 if quick else 7, quick=quick)
@@ -53,7 +54,7 @@ def rows(quick: bool) -> Iterator[Row]:
     yield matrix_free(2000, 400 if quick else 40_000)
 
 
-def passes(n: int, m: int, rounds: int) -> Iterator[Row]:
+def passes(n: int, m: int, rounds: int, threads: bool) -> Iterator[Row]:
     """Residual and gradient of one iteration, against two matrix-vector products by NumPy."""
     scale = m**-0.5
     dense = gaussian(m, n, symmetric=True)
@@ -124,7 +125,7 @@ def passes(n: int, m: int, rounds: int) -> Iterator[Row]:
         yield against(f"pass, a trial of {TRIALS}, {name}", ours_s=t[timed] / TRIALS, floor_s=floor, target=15.0)
     if "gram" in t:  # half of a symmetric matrix is enough
         yield against("pass, normal form", ours_s=t["gram"], floor_s=t["read gram"] / 2, target=6.0)
-    if cores() >= 2:
+    if threads and cores() >= 2:
         yield from two_threads(
             {
                 "packed": (partial(ours, packed), packed),
@@ -362,6 +363,8 @@ for batch in ((), (2,)):
             problem = SimpleNamespace(operator=operator, observations=y, scale=1.0, link="residual")
             gradient_descent(problem, x, 0.1, 1, on)
             operator.residual_and_gradient(x, y)
+        a.forward(x)
     for operator in (rademacher(9, 3), gaussian(9, 3, storage="int8")):
         operator.residual_and_gradient(x, np.ones(9))
+        operator.forward(x)
 """

@@ -97,6 +97,35 @@ def fused_rows(rows, z, y, scale, code, threshold, bounds, first_chunk, last_chu
         values[c] = value
 
 
+@njit(cache=True, nogil=True, fastmath=FAST)
+def forward_rows(rows, z, bounds, first_chunk, last_chunk, seen):
+    """Overwrite seen ``(m,)`` with ``<rows_i, z>`` for the rows of the chunks first_chunk..last_chunk-1."""
+    first, last = bounds[first_chunk], bounds[last_chunk]
+    full = first + (last - first) // 8 * 8
+    for i in range(first, full, 8):
+        a0, a1, a2, a3 = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
+        a4, a5, a6, a7 = rows[i + 4], rows[i + 5], rows[i + 6], rows[i + 7]
+        s0, s1, s2, s3, s4, s5, s6, s7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for j in range(z.size):
+            x = z[j]
+            s0 += a0[j] * x
+            s1 += a1[j] * x
+            s2 += a2[j] * x
+            s3 += a3[j] * x
+            s4 += a4[j] * x
+            s5 += a5[j] * x
+            s6 += a6[j] * x
+            s7 += a7[j] * x
+        seen[i], seen[i + 1], seen[i + 2], seen[i + 3] = s0, s1, s2, s3
+        seen[i + 4], seen[i + 5], seen[i + 6], seen[i + 7] = s4, s5, s6, s7
+    for i in range(full, last):
+        a0 = rows[i]
+        s0 = 0.0
+        for j in range(z.size):
+            s0 += a0[j] * z[j]
+        seen[i] = s0
+
+
 @njit(cache=True, nogil=True)
 def add_chunks(values, partial, gradient):
     """Overwrite gradient with the sum of the partial ones, in their order; return the sum of the values."""
@@ -142,6 +171,19 @@ def fused_pass(rows, z, y, scale, code, threshold):
         _run_parts(fused_rows, arguments, chunks, 1, (values, partials))
         value[b] = add_chunks(values, partials, gradient[b])
     return value.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+
+
+def forward(rows, z):
+    """Return ``z rows^T``, ``(B, m)``, by one kernel a trial: rows in float32 or int8, z ``(B, d)`` in float64.
+
+    BLAS would want a copy of the rows in float64, which takes three times as long as the product.
+    """
+    z = np.require(z, requirements=["C", "W"])  # read-only is another signature to compile
+    bounds = chunk_bounds(*rows.shape)
+    seen = np.empty((z.shape[0], rows.shape[0]))
+    for b in range(z.shape[0]):
+        _run_parts(forward_rows, (rows, z[b], bounds), bounds.size - 1, 1, (seen[b],))
+    return seen
 
 
 def _run_parts(kernel, arguments, parts, grain, results):

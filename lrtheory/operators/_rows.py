@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lrtheory.backend import Array, namespace, twin
+from lrtheory.backend import Array, is_numpy, namespace, twin
 from lrtheory.operators._links import evaluate
 
 BLOCK_ROWS = 256  # of a stored operator that BLAS sees at a time: the second product finds them in cache
+FEW = 3  # trials up to which one kernel each beats BLAS products that need the rows in another precision
 
 
 def blocks(m: int, size: int = BLOCK_ROWS) -> Iterator[slice]:
@@ -28,6 +29,16 @@ def precision(rows: Array, z: Array) -> Any:
 
 def forward(rows: Array, z: Array) -> Array:
     """Return ``z rows^T``: z ``(B, d)`` to ``(B, m)``, in the wider of the two precisions."""
+    xp = namespace(rows, z)
+    if rows.dtype != z.dtype and z.dtype == xp.float64 and z.shape[0] <= FEW and is_numpy(rows, z):
+        from lrtheory.operators import _cpu
+
+        return _cpu.forward(rows, z)
+    return plain_forward(rows, z)
+
+
+def plain_forward(rows: Array, z: Array) -> Array:
+    """`forward` as an expression of any array library."""
     xp = namespace(rows, z)
     dtype = precision(rows, z)
     z = xp.astype(z, dtype, copy=False)
@@ -68,5 +79,5 @@ def residual_and_gradient(
 
 def reference_pass(rows: Any, z: Any, y: Any, scale: float, link: str, threshold: float) -> tuple[Any, Any]:
     """The plain expression of `residual_and_gradient`, in two passes."""
-    value, pulled = evaluate(scale * forward(rows, z) - y, link, threshold)
+    value, pulled = evaluate(scale * plain_forward(rows, z) - y, link, threshold)
     return value, scale * adjoint(rows, pulled)

@@ -11,7 +11,7 @@ import pytest
 from lrtheory import backend
 from lrtheory.operators import _cpu, _cpu_gram, _cpu_population
 from lrtheory.operators._links import LINKS
-from lrtheory.operators._rows import reference_pass
+from lrtheory.operators._rows import forward, plain_forward, reference_pass
 from lrtheory.testing.kernels import check_kernel_twins
 
 INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT") == "1"
@@ -42,6 +42,45 @@ def by_blas(rows, z, y, scale, code, threshold):
 @pytest.mark.parametrize("storage", [np.float64, np.float32])
 def test_fused_pass(batch, storage):
     check_kernel_twins(_cpu.fused_pass, plain, passes(batch, storage))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("storage", [np.float32, np.int8])
+def test_forward_of_narrow_rows(batch, storage):
+    cases = [(np.rint(20 * rows).astype(storage), z) for rows, z, *_ in passes(batch)]
+    check_kernel_twins(_cpu.forward, lambda rows, z: z @ rows.astype(np.float64).T, cases)
+
+
+@pytest.mark.parametrize("storage", [np.float64, np.float32, np.int8])
+@pytest.mark.parametrize("point", [np.float64, np.float32])
+@pytest.mark.parametrize("batch", [1, 3, 4])
+def test_forward_keeps_the_wider_precision(batch, storage, point):
+    generator = np.random.default_rng(0)
+    rows = np.rint(20 * generator.standard_normal((600, 10))).astype(storage)
+    z = generator.standard_normal((batch, 10)).astype(point)
+    got, expected = forward(rows, z), z.astype(np.float64) @ rows.astype(np.float64).T
+    assert got.dtype == plain_forward(rows, z).dtype == (point if storage == np.int8 else np.result_type(rows, z))
+    rtol = 1e-12 if got.dtype == np.float64 else 1e-5
+    np.testing.assert_allclose(got, expected, rtol=0, atol=rtol * np.abs(expected).max())
+
+
+def test_forward_of_narrow_rows_keeps_what_is_not_finite_and_does_not_depend_on_threads():
+    rows = np.ones((20, 5), dtype=np.float32)
+    rows[9, 2], rows[17, 0] = np.nan, np.inf
+    got = _cpu.forward(rows, np.ones((1, 5)))[0]
+    assert np.isnan(got[9])
+    assert got[17] == np.inf
+    assert np.isfinite(np.delete(got, [9, 17])).all()
+    assert np.isnan(_cpu.forward(rows, np.full((1, 5), np.nan))).all()
+    rows = np.random.default_rng(0).standard_normal((99, 9) if INTERPRETED else (1600, 700)).astype(np.float32)
+    z = np.random.default_rng(1).standard_normal((1, rows.shape[1]))
+    one = _cpu.forward(rows, z)
+    backend.set_threads(2)
+    try:
+        two = _cpu.forward(rows, z)
+    finally:
+        backend.set_threads(1)
+    assert one.tobytes() == two.tobytes()
 
 
 @pytest.mark.parametrize("kernel", [by_blas, _cpu.batched_pass])
