@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, as_array, is_array, to_numpy
+from lrtheory.backend import Array, as_array, is_array, namespace, to_numpy
 from lrtheory.names import check_name
 from lrtheory.random import Stream, as_stream
 
 from ._checks import count, positive, positive_number, real_values
 from .legs import check_size, legs_spectrum
-from .systems import DiagonalSSM
+from .systems import AliasingWarning, DiagonalSSM
 
 INITIALISATIONS = (
     "legs",
@@ -39,10 +39,6 @@ OUTPUT_WEIGHTS = ("random", "ones")
 STEPS = ("log-uniform", "geometric")
 
 CLIP = 2.0  # of the released code's |b|
-
-
-class AliasingWarning(UserWarning):
-    """Modes lie beyond the Nyquist frequency of their step."""
 
 
 def poles(
@@ -208,7 +204,7 @@ def s4d(
         Number of sets of poles and input weights. A divisor of H: n_ssm groups of consecutive channels share one each.
     bandlimit : float, optional
         Zero the output weights of the modes with ``dt |Im a| / (2 pi) >= bandlimit / 2``; 1 removes those that alias
-        [2]_. Without it an `AliasingWarning` says how many do.
+        [2]_. Without it an `AliasingWarning` says how many do (rules of the bilinear family fold nothing).
     discretization : str or float, optional
         Default ``"zoh"``.
     stream : int or Stream
@@ -248,7 +244,7 @@ def s4d(
     if n_ssm > max(H, 1) or H % n_ssm:
         raise ValueError(f"n_ssm must be a positive divisor of H = {H}, got {n_ssm!r}")
     if bandlimit is not None:
-        bandlimit = positive_number("bandlimit", bandlimit)
+        positive_number("bandlimit", bandlimit)
     B_scale = real_values("B_scale", B_scale)
     stream = as_stream(stream)
     grouped = 1 < n_ssm < H
@@ -280,24 +276,12 @@ def s4d(
     b = B_scale * _input_weights(B, init, N, a, channels, stream.child("B"), n_ssm if shared else None)
     c = _output_weights(C, channels, M, stream.child("C"), real=init == "real")
 
-    rotation = np.abs(np.imag(a)) * np.asarray(steps)[..., None]
-    if bandlimit is not None:
-        c = np.where(rotation < bandlimit * math.pi, c, 0)
-    else:
-        aliased = np.count_nonzero(np.broadcast_to(rotation > math.pi, c.shape))
-        if aliased:
-            warnings.warn(
-                f"{aliased} of {c.size} modes lie beyond the Nyquist frequency of their step (dt |Im a| > pi) and "
-                "alias; bandlimit=1 removes them",
-                AliasingWarning,
-                stacklevel=2,
-            )
     d = D
     if isinstance(D, str):
         check_name("D", D, ("random",))
         d = _members(stream.child("D"), H).normal(()).reshape(channels) if H else np.zeros(channels)
     a, b, c = (as_array(v, device) for v in (a, b, c))
-    return DiagonalSSM(
+    system = DiagonalSSM(
         a,
         b,
         c,
@@ -306,6 +290,23 @@ def s4d(
         discretization="zoh" if discretization is None else discretization,
         conjugate_pairs=init != "real",
     )
+    if bandlimit is not None:
+        return system.bandlimit(bandlimit)
+    aliased = int(np.count_nonzero(to_numpy(system.aliased)))
+    if aliased:
+        warnings.warn(
+            f"{aliased} of {math.prod(c.shape)} modes lie beyond the Nyquist frequency of their step (dt |Im a| > pi) "
+            "and alias; bandlimit=1 removes them",
+            AliasingWarning,
+            stacklevel=2,
+        )
+    return system
+
+
+def input_normalization(x: Array) -> Array:
+    """Return gamma = sqrt(1 - |exp(x)|^2) of discrete poles exp(x), accurate as |exp(x)| tends to 1 (LRU)."""
+    xp = namespace(x)
+    return xp.sqrt(-xp.expm1(2 * xp.real(x)))
 
 
 def _input_weights(
@@ -325,7 +326,7 @@ def _input_weights(
         elif init == "fourier":
             b[0] = math.sqrt(0.5)
         elif init == "lru":
-            b = np.sqrt(-np.expm1(2 * np.real(a)))
+            b = input_normalization(a)
     if B == "clipped":
         b = np.minimum(b, CLIP)
     return b if init == "real" else b.astype(np.complex128)

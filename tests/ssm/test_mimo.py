@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lrtheory.random import Stream
 from lrtheory.ssm import DiagonalSSM, MIMODiagonalSSM, associative_scan, hippo_legs, lru, s5, sequential_scan
-from lrtheory.ssm.mimo import input_normalization
+from lrtheory.ssm.initialization import input_normalization
 from lrtheory.testing.strategies import seeds
 
 SCANS = [sequential_scan, associative_scan]

@@ -278,6 +278,9 @@ def test_aliases_are_counted_and_removed():
     assert limited.C.tolist() == [system.C[0], 0, system.C[2]]
     assert not limited.aliased.any()
     assert system.bandlimit(0.5).C.tolist() == [0, 0, system.C[2]]
+    at_nyquist = lone(A=np.full(3, -0.5 + 1j * np.pi), dt=1.0)
+    assert not at_nyquist.bandlimit().C.any()  # the limit itself is out
+    assert not at_nyquist.aliased.any()
     with pytest.warns(AliasingWarning, match=r"at 2 times the step, 1 of 3 modes"):
         system.kernel(4, rate=2)
     with warnings.catch_warnings():
