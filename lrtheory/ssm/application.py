@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from lrtheory import backend
-from lrtheory.backend import Array, is_numpy, namespace
+from lrtheory.backend import Array, is_cupy, is_numpy, namespace, twin
 from lrtheory.ssm import vandermonde
 
 from ._checks import as_double
@@ -53,20 +53,20 @@ def scan(
     """Apply a system by its recurrence, one sample after the other.
 
     NumPy arrays take a compiled kernel that advances blocks of eight samples with the state in cache: it reads u and
-    writes y, nothing else. Others take the plain expression, a few calls a sample, which is the reference.
+    writes y, nothing else. CuPy arrays take kernels that run it over chunks of 64 samples together, and carry states
+    over the chunks. Others take the plain expression, a few calls a sample, which is the reference.
     """
-    if not is_numpy(x, b, c, u) or (state is not None and not is_numpy(state)):
+    kernels = twin("lrtheory.ssm.application", x, b, c, u, *(() if state is None else (state,)))
+    if kernels is None:
         return _plain_scan(x, b, c, u, state, return_state)
-    from lrtheory.ssm import _cpu_application as kernels
-
     length, modes = u.shape[-1], x.shape[-1]
     systems = _broadcast(x.shape[:-1], b.shape[:-1], c.shape[:-1])
     batch, row_of = _layout(systems, u.shape[:-1], None if state is None else state.shape[:-1])
-    z = _states(state, batch, modes)
-    y = np.empty((row_of.shape[1], length), u.dtype)
+    z = _states(state, batch, x)
+    y = _bare(u).empty((row_of.shape[1], length), dtype=u.dtype)
     weights = tuple(_flat(v, (*systems, modes), np.complex128) for v in (x, b, c))
     signals = _flat(u, u.shape, u.dtype)
-    kernels.run_rows(kernels.scan_rows, (*weights, signals, row_of), len(y), (z, y))
+    kernels.scan(*weights, signals, row_of, z, y)
     return y.reshape(*batch, length), z.reshape(*batch, modes) if return_state else None
 
 
@@ -246,16 +246,22 @@ def choose(
 def fastest(
     x: Array, b: Array, c: Array, u: Array, state: Array | None = None, return_state: bool = False
 ) -> tuple[Array, Array | None]:
-    """Apply a system by the algorithm that `choose` recommends; arrays that are not NumPy's take `chunked`."""
+    """Apply a system by the algorithm that `choose` recommends for NumPy arrays; on a device a count of calls and bytes
+    decides, and other libraries take `chunked`."""
     return chosen(x, b, c, u, state).algorithm(x, b, c, u, state, return_state)
 
 
 def chosen(x: Array, b: Array, c: Array, u: Array, state: Array | None = None) -> Choice:
     """Return what `fastest` takes for these arrays."""
-    if not is_numpy(x, b, c, u):
-        return Choice(chunked, {}, "arrays that are not NumPy's: matrix products run everywhere")
     systems = _broadcast(x.shape[:-1], b.shape[:-1], c.shape[:-1])
     rows = _broadcast(systems, u.shape[:-1], () if state is None else state.shape[:-1])
+    if not is_numpy(x, b, c, u):
+        if not is_cupy(x, b, c, u):
+            return Choice(chunked, {}, "arrays of a library without kernels: matrix products run everywhere")
+        from lrtheory.ssm import _gpu_application
+
+        name, reason = _gpu_application.recommended(u.shape[-1], x.shape[-1], math.prod(rows))
+        return Choice({"scan": scan, "chunked": chunked, "fft": fft}[name], {}, reason)
     decay = -float(x.real.max()) if x.size else math.inf
     return choose(
         u.shape[-1],
@@ -321,14 +327,13 @@ def _carry(turn: Array, added: Array, state: Array | None) -> tuple[Array, Array
     xp = namespace(added)
     modes = turn.shape[-1]
     batch, row_of = _layout(turn.shape[:-1], added.shape[:-2], None if state is None else state.shape[:-1])
-    if is_numpy(turn, added) and (state is None or is_numpy(state)):
-        from lrtheory.ssm import _cpu_application as kernels
-
-        z = _states(state, batch, modes)
-        before = np.empty((len(z), *added.shape[-2:]), added.dtype)
-        turns = _flat(np.exp(turn), turn.shape, np.complex128)
+    kernels = twin("lrtheory.ssm.application", turn, added, *(() if state is None else (state,)))
+    if kernels is not None:
+        z = _states(state, batch, turn)
+        before = _bare(added).empty((len(z), *added.shape[-2:]), dtype=added.dtype)
+        turns = _flat(xp.exp(turn), turn.shape, np.complex128)
         gains = added.reshape(-1, *added.shape[-2:])
-        kernels.run_rows(kernels.carry_rows, (turns, gains, row_of), len(z), (z, before))
+        kernels.carry(turns, gains, row_of, z, before)
         return before.reshape(*batch, *added.shape[-2:]), z.reshape(*batch, modes)
     start = xp.zeros((*batch, 1, modes), dtype=xp.complex128)
     if state is not None:
@@ -359,6 +364,10 @@ def _transforms(u: Array) -> tuple[Callable[[Array, int], Array], Callable[[Arra
             lambda v, n: scipy_fft.rfft(v, n, workers=workers),
             lambda v, n: scipy_fft.irfft(v, n, workers=workers),
         )
+    if is_cupy(u):
+        from lrtheory.ssm import _gpu_application
+
+        return _gpu_application.rfft, _gpu_application.irfft
     xp = namespace(u)
     return lambda v, n: xp.fft.rfft(v, n=n), lambda v, n: xp.fft.irfft(v, n=n)
 
@@ -384,18 +393,28 @@ def _layout(
     return batch, np.stack([system[order], source[order], order])
 
 
-def _flat(v: np.ndarray, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def _bare(a: Array) -> Any:
+    """Return NumPy itself, whose array-API wrapper takes a microsecond a call, or the namespace of a device's array."""
+    return np if is_numpy(a) else namespace(a)
+
+
+def _flat(v: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return `v`, broadcast to the shape, as rows that a kernel can take: read-only is another signature to compile."""
+    if not is_numpy(v):
+        xp = namespace(v)
+        rows = xp.reshape(xp.broadcast_to(v, shape), (-1, shape[-1]))
+        return xp.ascontiguousarray(xp.astype(rows, dtype, copy=False))
     if v.shape != shape:
         v = np.broadcast_to(v, shape)
     return np.require(v.reshape(-1, shape[-1]), dtype, ["C", "W"])
 
 
-def _states(state: np.ndarray | None, batch: tuple[int, ...], modes: int) -> np.ndarray:
-    """Return new rows of states for a kernel to advance."""
+def _states(state: Array | None, batch: tuple[int, ...], x: Array) -> Array:
+    """Return new rows of states, one for each mode of x, for a kernel to advance."""
+    modes, xp = x.shape[-1], _bare(x)
     if state is None:
-        return np.zeros((math.prod(batch), modes), np.complex128)
-    return np.array(np.broadcast_to(state, (*batch, modes)), np.complex128).reshape(-1, modes)
+        return xp.zeros((math.prod(batch), modes), dtype=np.complex128)
+    return xp.array(xp.broadcast_to(state, (*batch, modes)), dtype=np.complex128, order="C").reshape(-1, modes)
 
 
 def _real_pairs(z: Array, dtype: Any) -> Array:

@@ -236,8 +236,17 @@ class Emulator:
                 )
             path = self.folder / f"{key}.cpp"
             path.write_text(text)
-            command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-U_FORTIFY_SOURCE", "-w"]
-            command += [*self.options, *options]
+            command = [
+                "g++",
+                "-std=c++17",
+                "-O1",
+                "-shared",
+                "-fPIC",
+                "-U_FORTIFY_SOURCE",
+                "-w",
+                *self.options,
+                *options,
+            ]
             done = subprocess.run(
                 [*command, "-o", path.with_suffix(".so"), path], capture_output=True, text=True, timeout=120
             )

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from lrtheory.operators import _gpu_launch
-from lrtheory.ssm import _cpu, _gpu, vandermonde
+from lrtheory.ssm import _cpu, _gpu, _gpu_sources, vandermonde
 from lrtheory.testing.kernels import check_kernel_twins
 from tests.operators.cuda_emulation import Emulator
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="emulating CUDA C on the CPU needs g++")
 
-TILE = _gpu.THREADS * _gpu.OUTPUTS
+TILE = _gpu_sources.THREADS * _gpu_sources.OUTPUTS
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +138,9 @@ def test_exponentials_in_40_digits(rounding, case):
     table = _gpu._Channels.of(w, x, (1,), np.array([2**40])).table
     left = np.empty((1, giants, 16))
     views = w.view(np.float64), x.view(np.float64)
-    arguments = (*views, table, 1, 8, giants, step, -1e3, left)
-    _gpu._lines(_gpu.TABLES, "left_table", (giants, 8), arguments, {"REAL": "double"})
+    _gpu._lines(
+        _gpu.TABLES, "left_table", (giants, 8), (*views, table, 1, 8, giants, step, -1e3, left), {"REAL": "double"}
+    )
     with mpmath.workdps(40):
         for q in range(giants):
             for n in range(8):
