@@ -404,9 +404,10 @@ def _flat(v: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         xp = namespace(v)
         rows = xp.reshape(xp.broadcast_to(v, shape), (-1, shape[-1]))
         return xp.ascontiguousarray(xp.astype(rows, dtype, copy=False))
-    if v.shape != shape:
-        v = np.broadcast_to(v, shape)
-    return np.require(v.reshape(-1, shape[-1]), dtype, ["C", "W"])
+    if v.shape != shape or v.dtype != dtype or not (v.flags.c_contiguous and v.flags.writeable):
+        given, v = v, np.empty(shape, dtype)
+        v[...] = given
+    return v.reshape(-1, shape[-1])
 
 
 def _states(state: Array | None, batch: tuple[int, ...], x: Array) -> Array:

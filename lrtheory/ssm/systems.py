@@ -123,7 +123,7 @@ class DiagonalSSM:
                 f"the channels of A, B, C (without the last axis), dt and D must broadcast, got {shapes}{more}"
             ) from None
 
-    @property
+    @cached_property
     def dtype(self) -> Any:
         """The dtype of kernels: float32 if A, B and C have single precision, else float64."""
         xp = namespace(self.A, self.B, self.C)
