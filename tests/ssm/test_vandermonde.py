@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtheory import backend
-from lrtheory.ssm import _cpu
+from lrtheory.ssm import _cpu_products
 from lrtheory.ssm.vandermonde import chirp_z, choose, fastest, gemm, naive, recurrence, two_term, vandermonde_vjp
 
 INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT") == "1"
@@ -75,11 +75,11 @@ def test_exponentials_in_40_digits():
     """To two units of rounding, for steps up to 26 bits and results over the whole range of numbers."""
     x = np.array([0.1 + 1j, -1e-7 + 1e7j, -0.02 - 3j, 1e-6 + 1e-9j, 3e-5 - 1e3j, -1e-9 + 2.5j])
     split = np.zeros((1, 6, len(x)))
-    _cpu.split_nodes(x[None], split)
+    _cpu_products.split_nodes(x[None], split)
     re, im = np.empty(len(x)), np.empty(len(x))
     for step in (0, 1, 63, 64, 1024, 6144, 6912, (1 << 26) - 64):
         usable = np.abs(step * x.real) < 690
-        _cpu.exponentials(split[0], float(step), -1000.0, re, im)
+        _cpu_products.exponentials(split[0], float(step), -1000.0, re, im)
         with mpmath.workdps(40):
             exact = [mpmath.exp(step * mpmath.mpc(complex(z))) for z in x[usable]]
             off = [abs(mpmath.mpc(a, b) / e - 1) for a, b, e in zip(re[usable], im[usable], exact, strict=True)]
