@@ -29,7 +29,7 @@ def preset(sizes, largest=4096):
     far = (*sizes, *(N for N in (1536, 2048, 3072, 4096, 8192, 16384) if sizes[-1] < N <= largest))
     discrete = dict(dt=[0.1, 0.01, 0.001], order=[0, 1, 2, 3])
     return (
-        grid(quantity="transfer", w=[0.1, 1.0, 10.0], order=[0, 1, 2, 3], N=far)
+        grid(quantity="transfer", w=[0.1, 1.0, 10.0, 100.0], order=[0, 1, 2, 3], N=far)
         + grid(quantity="zoh", **discrete, **shared)
         + grid(quantity="bilinear", dt=[0.1, 0.01], order=[0, 1, 2, 3], **shared)
         + grid(quantity="step", dt=0.1, order=[0, 1, 2, 3], **shared)
@@ -132,7 +132,7 @@ def transfer_claims(end, case, part):
     yield value_claim(f"S4D.T3.exact{end}", statement, source, (0.0, 1e-8), off)
     part = part[part["N"] >= 64 * max(1.0, part["w"].iloc[0])]
     statement = f"exponent of N in |G_S4D / G_S4 - 1|, N >= 64 max(1, w){case}, is -1"
-    if len(part):
+    if len(part) > 3:  # three points at w = 100 have a wide interval
         yield slope_claim(f"S4D.T3.slope{end}", statement, source, (-1.03, -0.97), part["N"], part["error"])
 
 

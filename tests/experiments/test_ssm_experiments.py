@@ -101,6 +101,28 @@ def test_claims_on_memory_can_fail():
     assert verdicts("s4d_memory", memory(0.8, 0.7)) == dict.fromkeys(ids, "fails")
 
 
+def scaled(halved, own, doubled):
+    shared = dict(task="scaled", N=64, dt=2e-3, length=2000, tikhonov=1e-4, band=np.nan, record=np.nan, seed=np.nan)
+    return [
+        shared | dict(init=init, imag_scale=factor, delay=delay, error=error * delay)
+        for init in ("legs", "inv", "lin")
+        for delay in (0.25, 1.0, 2.0)
+        for factor, error in ((0.5, halved), (1.0, own), (2.0, doubled))
+    ]
+
+
+def test_claims_on_scaled_frequencies_can_fail():
+    legs = {"S4D.F8.scale.legs", "S4D.F8.scale.inv"}
+    best = verdicts("s4d_memory", scaled(0.2, 0.1, 0.3))
+    assert best == dict.fromkeys(legs, "holds") | {"S4D.F8.scale.lin": "fails"}
+    halved = verdicts("s4d_memory", scaled(0.01, 0.3, 0.4))
+    assert halved == dict.fromkeys(legs, "fails") | {"S4D.F8.scale.lin": "holds"}
+    other_window = [row | dict(length=1000) for row in scaled(0.2, 0.1, 0.3)]
+    assert verdicts("s4d_memory", other_window) == {}
+    lost = [row | dict(error=np.nan) for row in scaled(0.2, 0.1, 0.3)]
+    assert set(verdicts("s4d_memory", lost).values()) == {"inconclusive"}
+
+
 def test_recalled_noise_is_what_the_transfer_functions_allow():
     """The least mean square error of u(t - tau) from the states is a least-squares problem over the band."""
     module = experiment("s4d_memory")
