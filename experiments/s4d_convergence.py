@@ -207,7 +207,7 @@ def transfer_panel(ax, frame):
         return plotting.no_data(ax)
     curves(ax, rows, "w", lambda w: rf"$\omega={w:g}$", r"$|R_N/(1+R_N)|$")
     plotting.decorate(
-        ax, "state size $N$", r"$|G_{S4D}/G_{S4}-1|$ at $i\omega$", xscale="log", yscale="log", ylim=(1e-6, None)
+        ax, "state size $N$", r"$|G_{S4D}/G_{S4}-1|$ at $i\omega$", xscale="log", yscale="log", ylim=(1e-7, None)
     )
 
 
@@ -232,7 +232,7 @@ def plateau_panel(ax, frame):
     if len(clipped):
         plotting.points(ax, clipped, "N", "error", used + 1, "kernel, $n=0$, $B$ clipped", line=True)
         plotting.theory(ax, clipped["N"], clipped["predicted"], r"$0.80\,\sqrt{(2n+1)/N}$")
-    plotting.decorate(ax, "state size $N$", "$L_2$ or sup error", xscale="log", yscale="log", ylim=(1e-7, 3.0))
+    plotting.decorate(ax, "state size $N$", "$L_2$ or sup error", xscale="log", yscale="log", ylim=(1e-9, 3.0))
 
 
 experiment = Experiment(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtheory import backend
-from lrtheory.ssm import DiagonalSSM, application
+from lrtheory.ssm import DiagonalSSM, _cpu_application, application
 from lrtheory.testing.strategies import diagonal_systems, seeds
 from tests.ssm import plain_systems
 
@@ -218,6 +218,28 @@ def test_compiled_scan_is_the_plain_one(modes, length):
         expected, end = application._plain_scan(x, b, c, u, start, True)
         close(y, expected, np.max(np.abs(expected)))
         close(last, end, np.max(np.abs(end)))
+
+
+@pytest.mark.skipif(INTERPRETED, reason="needs the compiler")
+def test_kernels_are_compiled_for_two_kinds_of_signals_only():
+    """Compiling takes seconds: systems of other precisions, strides and read-only arrays are no kinds of their own."""
+    for dtype in (np.float64, np.float32):
+        x, b, c, u, state = arguments(2, 1, 3, 20, dtype=dtype)
+        frozen = [a.copy() for a in (x, b, c, u, state)]
+        for a in frozen:
+            a.flags.writeable = False
+        for system in (
+            frozen,
+            (x, b.astype(np.complex64), c.astype(np.complex64), u, state.astype(np.complex64)),
+            (x[:, ::-1], b[0], c[:, ::-1], u[..., ::-1], state),
+        ):
+            expected = application._plain_scan(*system, True)
+            for algorithm in (application.scan, application.chunked):
+                found = algorithm(*system, True)
+                for got, want in zip(found, expected, strict=True):
+                    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 if dtype == np.float32 else 1e-12)
+    assert len(_cpu_application.scan_rows.signatures) <= 2
+    assert len(_cpu_application.carry_rows.signatures) <= 2
 
 
 @pytest.mark.skipif(INTERPRETED, reason="needs the compiler")

@@ -135,6 +135,25 @@ def test_chirp_z_agrees(seed, modes, length, dt):
     assert np.abs(chirp_z(w, x, length) - expected).max() <= rounding * np.abs(w).sum(axis=1).max()
 
 
+@pytest.mark.skipif(INTERPRETED, reason="needs the compiler")
+def test_kernels_are_compiled_for_two_precisions_only():
+    """Compiling takes seconds: strides, real and read-only arrays are no kinds of their own."""
+    w, x = nodes(3, 4, 0.05)
+    g = np.ones((3, 70))
+    for kind in (np.complex128, np.complex64):
+        frozen = [a.astype(kind) for a in (w, x)]
+        for a in frozen:
+            a.flags.writeable = False
+        for given_w, given_x in (frozen, (w.astype(kind)[:, ::-1], x[:, ::-1]), (w[0].real.astype(kind), x.real)):
+            for algorithm in (gemm, recurrence, two_term):
+                algorithm(given_w, given_x, 70)
+            vandermonde_vjp(given_w, given_x, g.astype(np.float32))
+            vandermonde_vjp(given_w, given_x, np.broadcast_to(1.0, (3, 70)))
+    for kernel in (_cpu_products.gemm_units, _cpu_products.recurrence_units):
+        assert len(kernel.signatures) <= 2
+    assert len(_cpu_products.moment_units.signatures) <= 1
+
+
 def test_chirp_z_refuses_other_nodes():
     w, x = nodes(1, 8, 0.01)
     for other in (x + 1e-9j * np.arange(8) ** 2, x - 1e-9 * np.arange(8)):
