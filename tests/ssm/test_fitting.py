@@ -174,6 +174,14 @@ def test_no_more_states_than_asked_for(seed):
         assert np.sum(np.where(real, 1, 2)[np.abs(system.C) > 0]) <= information.order <= rank
 
 
+@pytest.mark.parametrize("rule", ["bilinear", 0.7])
+def test_negative_real_poles_have_real_images(rule):
+    """abar = -1/2 is the image of a real pole, which has no imaginary part to the last digit."""
+    system, _ = fit_kernel((-0.5) ** np.arange(30.0), 1, dt=0.1, discretization=rule)
+    assert np.all(system.A.imag == 0)
+    np.testing.assert_allclose(system.discretize()[0], [-0.5], rtol=1e-9)
+
+
 def test_frequencies_stay_below_nyquists():
     data = np.cos(3.0 * np.arange(30.0))
     model = _Exponentials.from_poles(np.array([-0.1 + 3.0j]), data / np.linalg.norm(data))

@@ -340,6 +340,15 @@ def test_gradient_is_that_of_the_definition(seed, modes, length, dt):
         assert np.abs(found - expected).max() <= 1e-11 * np.abs(expected).max() + 1e-12
 
 
+@pytest.mark.skipif(INTERPRETED, reason="takes minutes interpreted")
+def test_gradient_of_long_kernels():
+    """Longer than the units that they are cut into."""
+    w, x = nodes(2, 3, np.array([1e-5, 3e-5]))
+    g = np.random.default_rng(0).standard_normal((2, 150_001))
+    for found, expected in zip(vandermonde_vjp(w, x, g), dense_gradient(w, x, g), strict=True):
+        assert np.abs(found - expected).max() <= 1e-12 * np.abs(expected).max()
+
+
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")  # beyond the kernel, interpreted
 @pytest.mark.parametrize("length", [1, 5, 27, 65] if INTERPRETED else [1, 5, 27, 64, 65, 200, 1000, 1100])
 def test_gradient_of_growing_modes(length):
