@@ -174,7 +174,7 @@ def test_no_more_states_than_asked_for(seed):
         assert np.sum(np.where(real, 1, 2)[np.abs(system.C) > 0]) <= information.order <= rank
 
 
-@pytest.mark.parametrize("rule", ["bilinear", 0.7])
+@pytest.mark.parametrize("rule", ["bilinear", 0.6])
 def test_negative_real_poles_have_real_images(rule):
     """abar = -1/2 is the image of a real pole, which has no imaginary part to the last digit."""
     system, _ = fit_kernel((-0.5) ** np.arange(30.0), 1, dt=0.1, discretization=rule)

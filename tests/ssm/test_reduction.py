@@ -409,6 +409,13 @@ def test_an_order_that_leaves_an_unstable_system(monkeypatch):
         balanced_truncation(system, 3)
 
 
+def test_poles_of_tiny_steps_keep_their_digits():
+    """abar is within 1e-9 of 1: its logarithm would keep seven digits, that of abar - 1 keeps them all."""
+    system = DiagonalSSM(np.array([-1.0, -30.0]), np.ones(2), np.array([1.0, 2.0]), 1e-9, conjugate_pairs=False)
+    reduced, _ = balanced_truncation(system, 2, discrete=True)
+    np.testing.assert_allclose(np.sort(reduced.A), [-30.0, -1.0], rtol=1e-11)
+
+
 def test_a_rule_that_does_not_reach_the_reduced_pole():
     system = DiagonalSSM(
         np.array([-1.4512 + 1.2726j, -1.0362 - 3.8927j]),
