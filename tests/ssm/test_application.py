@@ -313,6 +313,9 @@ def test_chooser_reports():
     assert system.choose(np.ones(40)).reason.startswith("3 signals of 40 samples, 3 systems of 2 modes: scan")
     x, b, c, u, _ = arguments(2, 3, 8, 40)
     assert application.chosen(x, b, c, u).reason.startswith("6 signals of 40 samples, 3 systems of 8 modes: scan")
+    u = np.ones(10_000)
+    quick, slow = (application.chosen(rate + 1j * np.ones(8), b, c, u).seconds["fft"] for rate in (-1.0, -1e-6))
+    assert quick < slow  # a kernel that ends early costs less
 
 
 @pytest.mark.skipif(INTERPRETED, reason="would time nothing")
