@@ -1,7 +1,8 @@
 """How far back a frozen diagonal system remembers: the best readout of its state, without training.
 
 The poles are those of an initialisation, and only C is chosen, by ridge regression. Three tasks: the kernel that is a
-Gaussian bump at the delay tau; the input itself, tau ago, for band-limited noise; and its whole history since then.
+Gaussian bump at the delay tau; the input itself, tau ago, for band-limited noise; and its whole history since then. The
+first is also asked of poles with all frequencies multiplied by a factor.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from lrtheory.sweep import Experiment, grid, share_claim, value_claim
 from lrtheory.sweep.frames import by_seed, cases, complete, finished, largest
 
 PAPER = "arXiv:2206.11893"
+OBSERVED = "observed; the bound is ours"
 WIDTH = 0.05  # of the bump, in units of time
 TIKHONOV = 1e-4  # the penalty is |TIKHONOV c|^2, for columns of norm one
 
@@ -22,6 +24,8 @@ INITS = ("legs", "inv", "lin", "quad", "inv2", "real")
 DRAWN = ("rand",)
 DELAYS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 RECORD = 64  # lengths of noise: with 4, a fit of 64 states to noise of this band is not about the noise's future
+FACTORS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 10.0)  # of all frequencies
+SCALED = ("legs", "inv", "lin", "quad")
 SAMPLES = 16  # in the shortest period of the noise, that a fit is made at
 SPACING = 0.125  # of the moments of a history, a quarter of the shortest period
 
@@ -31,6 +35,7 @@ def preset(N, dt, length, delays, seeds):
     return (
         grid(task="bump", init=INITS, **shared)
         + grid(task="bump", init=DRAWN, seed=range(seeds), **shared)
+        + grid(task="scaled", init=SCALED, imag_scale=FACTORS, **shared | dict(delay=(0.25, 1.0, 2.0)))
         + grid(task=["noise", "history"], init=(*INITS, *DRAWN), band=2.0, seed=range(seeds), record=RECORD, **shared)
     )
 
@@ -44,7 +49,8 @@ PRESETS = {
 
 def nodes(c):
     """Logarithms of the discrete poles, ``(M,)``."""
-    return c["dt"] * poles(c["N"], c["init"], stream=Stream(c.get("seed", 0), "initialisation"))
+    stream = Stream(c.get("seed", 0), "initialisation")
+    return c["dt"] * poles(c["N"], c["init"], imag_scale=c.get("imag_scale", 1.0), stream=stream)
 
 
 def columns(made):
@@ -115,7 +121,7 @@ def band_limited(length, dt, band, stream):
 def run(cells, device):
     """Cells differ in the delay only: one record and one factorisation serve them all."""
     c, x = cells[0], nodes(cells[0])
-    if c["task"] == "bump":
+    if c["task"] in ("bump", "scaled"):
         yield from ((cell, {"error": float(bump_error(cell, x))}) for cell in cells)
         return
     wanted = [[cell["delay"]] if c["task"] == "noise" else moments(cell) for cell in cells]
@@ -125,7 +131,7 @@ def run(cells, device):
         yield cell, {"error": float(np.sqrt(np.mean([errors[delay] ** 2 for delay in some])))}
 
 
-AXES = ["task", "init", "N", "dt", "length", "delay", "tikhonov", "band", "record", "seed"]
+AXES = ["task", "init", "imag_scale", "N", "dt", "length", "delay", "tikhonov", "band", "record", "seed"]
 
 REFERENCE = {
     "legs": (0.159, 0.160, 0.231),
@@ -142,7 +148,7 @@ def claims(frame):
     if frame.empty:
         return []
     rows = complete(frame, [*AXES, "error"])
-    return [*reference_claims(rows), *order_claims(rows)]
+    return [*reference_claims(rows), *order_claims(rows), *scale_claims(rows)]
 
 
 def reference_claims(rows):
@@ -171,14 +177,31 @@ def order_claims(rows):
                 yield share_claim(f"S4D.F8.{task}.{name}{end}", text, source, (0.5, 1.0), values)
 
 
+def scale_claims(rows):
+    """Is an initialisation's own scale the right one for a window of 4 units of time?"""
+    rows = rows[(rows["task"] == "scaled") & (rows["N"] == 64) & np.isclose(rows["dt"] * rows["length"], 4.0)]
+    for end, case, part in cases(rows, AXES, ("imag_scale", "delay"), ["init"]):
+        worst = part.groupby("imag_scale")["error"].agg(lambda errors: errors.max(skipna=False))
+        name, statement = part["init"].iloc[0], "largest relative error of the bump over delays up to 2"
+        if name == "lin" and {0.5, 1.0} <= set(worst.index):
+            source = "derived: half the frequencies have the window for a period, those of lin repeat after 2 units"
+            text = f"{statement}, with half the frequencies over that with lin's own{case}, is below 0.1"
+            yield value_claim(f"S4D.F8.scale{end}", text, source, (0.0, 0.1), worst[0.5] / worst[1.0])
+        elif name in ("legs", "inv") and 1.0 in worst.index:
+            text = f"{statement} at its own frequencies, over the least at any factor of them{case}, is near 1"
+            least = worst.min(skipna=False)
+            yield value_claim(f"S4D.F8.scale{end}", text, OBSERVED, (1.0, 1.2), worst[1.0] / least)
+
+
 TITLES = {"bump": "Gaussian bump", "noise": "band-limited noise", "history": "its history since"}
 
 
 def figure(frame):
     with plotting.style():
-        fig, axes = plotting.panels(1, 3, height=2.4)
+        fig, axes = plotting.panels(2, 2)
         frame = complete(finished(frame, "error"), [*AXES, "error"])
-        for ax, (task, title) in zip(axes, TITLES.items(), strict=True):
+        scale_panel(axes[3], frame[frame["task"] == "scaled"])
+        for ax, (task, title) in zip(axes[:3], TITLES.items(), strict=True):
             rows = frame[frame["task"] == task]
             if rows.empty:
                 plotting.no_data(ax)
@@ -191,6 +214,17 @@ def figure(frame):
             label, legend = rf"delay $\tau$ ({title})", "lower right" if task == "noise" else None
             plotting.decorate(ax, label, "relative $L_2$ error", yscale="log", legend=legend)
         return fig
+
+
+def scale_panel(ax, rows):
+    if rows.empty:
+        return plotting.no_data(ax)
+    rows = largest(rows, AXES, ["init", "imag_scale", "delay"])
+    worst = rows.loc[rows.groupby(["init", "imag_scale"])["error"].idxmax()]
+    for name in (name for name in SCALED if name in set(worst["init"])):
+        plotting.points(ax, worst[worst["init"] == name], "imag_scale", "error", INITS.index(name), name, line=True)
+    label, ylabel = "factor of all frequencies", r"largest error, bump at $\tau\leq2$"
+    plotting.decorate(ax, label, ylabel, xscale="log", yscale="log", legend="lower right")
 
 
 experiment = Experiment(

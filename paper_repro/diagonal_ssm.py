@@ -175,10 +175,17 @@ MEMORY = Panel(
     index=None,
     title="Memory without training",
     alt="Relative error against the delay, one curve for each initialisation: (a) of a Gaussian bump in the kernel, "
-    "(b) of recalled noise and (c) of its whole history since then, with quartiles over seeds.",
+    "(b) of recalled noise and (c) of its whole history since then, with quartiles over seeds. (d) The largest error "
+    "of the bump over delays up to 2 against a factor of all frequencies: least at 1 for LegS and its interpolation, "
+    "and at 1/2 for evenly spaced ones.",
     expected=(
         Expected("stated", "The choice of poles decides at long range; random frequencies fail."),
         Expected("observed", "LegS and its interpolation recall over the whole range, the others do not (F8)."),
+        Expected(
+            "derived",
+            "S4D-Lin repeats after 2 units of time; with half its frequencies it has the window of 4 units for a "
+            "period, and is the best of all for it.",
+        ),
     ),
     claims=("S4D.F8.*",),
     note="Our stand-in for the paper's ablations: only a linear readout is fitted, by ridge regression.",

@@ -5,7 +5,6 @@ from lrtheory.ssm.approximate import (
     ApproximateDiagonalization,
     legs_deviation_bound,
     perturb_then_diagonalize,
-    transfer_deviation,
 )
 from lrtheory.ssm.bases import dense_basis, hippo_fout, legs_spectrum_dense, perturbed_legs
 from lrtheory.ssm.bidirectional import apply_bidirectional, bidirectional_kernel
@@ -74,6 +73,5 @@ __all__ = [
     "s5",
     "sequential_scan",
     "theory",
-    "transfer_deviation",
     "vandermonde",
 ]

@@ -96,6 +96,38 @@ def boolean(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
+def signal(
+    u: Any, x0: Any, poles: Array, dtype: Any, channels: tuple[int, ...]
+) -> tuple[Array, Array | None, tuple[int, ...]]:
+    """Return the input of a system with these poles, at least of the given dtype, its first state, and the batch shape
+    of both and the channels."""
+    if not is_array(u):
+        raise TypeError(f"u must be an array, got {type(u).__name__}")
+    xp, modes = namespace(u, poles), poles.shape[-1]
+    if xp.isdtype(u.dtype, "complex floating"):
+        raise TypeError("u must be real: give Re u and Im u one after the other, the system is real and linear")
+    u = floating("u", u)
+    if u.ndim == 0 or u.shape[-1] == 0:
+        raise ValueError(f"u must have shape (..., L) with L >= 1, got {tuple(u.shape)}")
+    u = xp.astype(u, xp.result_type(u.dtype, dtype), copy=False)
+    shapes = [tuple(u.shape[:-1]), channels]
+    if x0 is not None:
+        x0 = vector("x0", x0)
+        if x0.shape[-1] != modes:
+            raise ValueError(f"x0 must have shape (..., {modes}), a number for each mode, got {x0.shape}")
+        shapes.append(tuple(x0.shape[:-1]))
+        x0 = as_double(as_complex(x0))
+    try:
+        batch = channels if len(set(shapes)) == 1 else np.broadcast_shapes(*shapes)
+    except ValueError:
+        given = f"u {tuple(u.shape)}, channels {channels}"
+        given += "" if x0 is None else f", x0 {tuple(x0.shape)}"
+        raise ValueError(f"the leading axes of u, the channels and x0 must broadcast, got {given}") from None
+    if not bool(xp.all(xp.isfinite(u))):
+        raise ValueError("u must be finite")
+    return u, x0, batch
+
+
 def as_complex(a: Array) -> Array:
     """Return a complex array of the precision of `a`."""
     xp = namespace(a)

@@ -5,10 +5,10 @@
     y_j = Re sum_n c_n P_{j+1,n} z_n + sum_{i<=j} K_{j-i} u_i,   z_n <- P_{8,n} z_n + sum_i b_n P_{7-i,n} u_i,
 
 4 M multiply-adds a sample and little more, where the recurrence itself has 8 M, and a step of latency eight times less
-often. The sums over modes fill vector registers. Measured on one core (Zen 4, M = 32): 8.5 ns a sample, against 14 ns
-for the plain recurrence; two blocks of four that share their tables are as fast, and adding over samples instead of
-modes is slower. States are float64 whatever the signal's precision, since their errors accumulate over the memory of a
-mode.
+often. The sums over modes fill vector registers, whose loads must not cross a line of the cache. Measured on one core
+(Zen 4, M = 32): 7.8 ns a sample, against 14 ns for the plain recurrence; two blocks of four that share their tables are
+as fast, and adding over samples instead of modes is slower. States are float64 whatever the signal's precision, since
+their errors accumulate over the memory of a mode.
 """
 
 from __future__ import annotations
@@ -28,8 +28,16 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 LANES = 16  # modes are filled up to multiples of two vectors: the rest of a loop would run one by one
 TILE = 64  # modes whose tables stay in the first cache together
 PAD = 24  # rows of tables a power of two apart would contend for the same lines of the cache
-REST = 32  # blocks between two looks for states that have died away
+REST = 128  # blocks between two looks for states that have died away
 DEAD = 1e-200  # a state below is set to 0: numbers below 1e-308 would take a hundred times longer
+
+
+@njit(cache=True, nogil=True)
+def _aligned(rows, columns):
+    """Return a table of zeros that begins with a line of the cache: 40 % less time than 16 bytes beside it."""
+    whole = np.zeros(rows * columns + 8)
+    first = (64 - whole.ctypes.data % 64) % 64 // 8
+    return whole[first : first + rows * columns].reshape((rows, columns))
 
 
 @njit(cache=True, nogil=True)
@@ -57,7 +65,10 @@ def _tables(x, b, c, one, turn, read, drive, taps):
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _blocks(read, drive, turn, taps, state, u, y, low, high, first, last):
-    """Add to y[first:last], a whole number of blocks, what the modes low..high-1 do, and advance their state."""
+    """Add to y[first:last], a whole number of blocks, what the modes low..high-1 do, and advance their state.
+
+    The first modes, low = 0, overwrite it.
+    """
     k0, k1, k2, k3, k4, k5, k6, k7 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7]
     p0, p1, p2 = read[0, 0][low:high], read[0, 1][low:high], read[0, 2][low:high]
     p3, p4, p5 = read[0, 3][low:high], read[0, 4][low:high], read[0, 5][low:high]
@@ -97,23 +108,39 @@ def _blocks(read, drive, turn, taps, state, u, y, low, high, first, last):
                 + ((i0[n] * u0 + i1[n] * u1) + (i2[n] * u2 + i3[n] * u3))
                 + ((i4[n] * u4 + i5[n] * u5) + (i6[n] * u6 + i7[n] * u7))
             )
-        y[l] += s0 + k0 * u0
-        y[l + 1] += s1 + k1 * u0 + k0 * u1
-        y[l + 2] += s2 + (k2 * u0 + k1 * u1) + k0 * u2
-        y[l + 3] += s3 + (k3 * u0 + k2 * u1) + (k1 * u2 + k0 * u3)
-        y[l + 4] += s4 + (k4 * u0 + k3 * u1) + (k2 * u2 + k1 * u3) + k0 * u4
-        y[l + 5] += s5 + (k5 * u0 + k4 * u1) + (k3 * u2 + k2 * u3) + (k1 * u4 + k0 * u5)
-        y[l + 6] += s6 + (k6 * u0 + k5 * u1) + (k4 * u2 + k3 * u3) + (k2 * u4 + k1 * u5) + k0 * u6
-        y[l + 7] += s7 + (k7 * u0 + k6 * u1) + (k5 * u2 + k4 * u3) + (k3 * u4 + k2 * u5) + (k1 * u6 + k0 * u7)
+        s0 = s0 + k0 * u0
+        s1 = s1 + k1 * u0 + k0 * u1
+        s2 = s2 + (k2 * u0 + k1 * u1) + k0 * u2
+        s3 = s3 + (k3 * u0 + k2 * u1) + (k1 * u2 + k0 * u3)
+        s4 = s4 + (k4 * u0 + k3 * u1) + (k2 * u2 + k1 * u3) + k0 * u4
+        s5 = s5 + (k5 * u0 + k4 * u1) + (k3 * u2 + k2 * u3) + (k1 * u4 + k0 * u5)
+        s6 = s6 + (k6 * u0 + k5 * u1) + (k4 * u2 + k3 * u3) + (k2 * u4 + k1 * u5) + k0 * u6
+        s7 = s7 + (k7 * u0 + k6 * u1) + (k5 * u2 + k4 * u3) + (k3 * u4 + k2 * u5) + (k1 * u6 + k0 * u7)
+        if low:
+            s0 += y[l]
+            s1 += y[l + 1]
+            s2 += y[l + 2]
+            s3 += y[l + 3]
+            s4 += y[l + 4]
+            s5 += y[l + 5]
+            s6 += y[l + 6]
+            s7 += y[l + 7]
+        y[l] = s0
+        y[l + 1] = s1
+        y[l + 2] = s2
+        y[l + 3] = s3
+        y[l + 4] = s4
+        y[l + 5] = s5
+        y[l + 6] = s6
+        y[l + 7] = s7
 
 
 @njit(cache=True, nogil=True)
 def _bury(z_re, z_im):
     for n in range(z_re.size):
-        if abs(z_re[n]) < DEAD:
-            z_re[n] = 0.0
-        if abs(z_im[n]) < DEAD:
-            z_im[n] = 0.0
+        re, im = z_re[n], z_im[n]
+        z_re[n] = 0.0 if abs(re) < DEAD else re
+        z_im[n] = 0.0 if abs(im) < DEAD else im
 
 
 @njit(cache=True, nogil=True)
@@ -125,9 +152,10 @@ def scan_rows(x, b, c, u, row_of, first_row, last_row, z, y):
     """
     modes, length = x.shape[1], u.shape[1]
     full = (modes + LANES - 1) // LANES * LANES
-    read, drive = np.zeros((2, 8, full + PAD)), np.zeros((2, 8, full + PAD))
+    read = _aligned(16, full + PAD).reshape((2, 8, full + PAD))
+    drive = _aligned(16, full + PAD).reshape((2, 8, full + PAD))
     taps, none = np.empty(8), np.zeros(8)
-    one, turn, state = np.empty((2, modes)), np.zeros((2, full)), np.empty((2, full))
+    one, turn, state = np.empty((2, modes)), _aligned(2, full), _aligned(2, full)
     z_re, z_im = state[0], state[1]
     whole = length // 8 * 8
     known = -1
@@ -137,7 +165,6 @@ def scan_rows(x, b, c, u, row_of, first_row, last_row, z, y):
             known = s
             _tables(x[s], b[s], c[s], one, turn, read, drive, taps)
         signal, response = u[row_of[1, r]], y[out]
-        response[:] = 0.0
         state[:] = 0.0
         for n in range(modes):
             z_re[n], z_im[n] = z[out, n].real, z[out, n].imag

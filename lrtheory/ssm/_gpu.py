@@ -10,8 +10,8 @@ Nothing here was run on a device yet: the shapes follow from counting, with M = 
   exponentials from tables of 16 and 8 in shared memory: 25 exponentials for 1024 samples of a mode, where one for each
   thread would be 128, and some 7 multiply-adds a mode and sample with 8 samples a thread.
 
-Phases are reduced in float64 and lose no digits, as in `_cpu`: Re x in powers of two and Im x in quarter turns are sums
-of two numbers, and what the product with a step number rounds off is found with a fused multiply-add.
+Phases are reduced in float64 and lose no digits, as in `_cpu_products`: Re x in powers of two and Im x in quarter turns
+are sums of two numbers, and what the product with a step number rounds off is found with a fused multiply-add.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FEW_SAMPLES = 4096
 traffic, as large devices have them, its 14 M operations a sample equal the product's 4 M and 32 M (Q + S) bytes of
 tables where (Q + S) / Q S = 1 / 32. A count, not a measurement."""
 
-LOWEST = {"float64": -200.0, "float32": -50.0}  # of `_cpu`: exponentials below 2 to this power are 0
+LOWEST = {"float64": -200.0, "float32": -50.0}  # of `_cpu_products`: exponentials below 2 to this power are 0
 LINES = 4  # of 32 numbers, that a block of threads makes of a table
 STEP = 64
 

@@ -33,7 +33,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -41,6 +40,7 @@ from lrtheory import backend
 from lrtheory.backend import Array, is_cupy, is_numpy, namespace, twin
 from lrtheory.ssm import vandermonde
 
+from . import _rows
 from ._checks import as_double
 from .scans import associative_scan
 
@@ -60,12 +60,12 @@ def scan(
     if kernels is None:
         return _plain_scan(x, b, c, u, state, return_state)
     length, modes = u.shape[-1], x.shape[-1]
-    systems = _broadcast(x.shape[:-1], b.shape[:-1], c.shape[:-1])
-    batch, row_of = _layout(systems, u.shape[:-1], None if state is None else state.shape[:-1])
-    z = _states(state, batch, x)
-    y = _bare(u).empty((row_of.shape[1], length), dtype=u.dtype)
-    weights = tuple(_flat(v, (*systems, modes), np.complex128) for v in (x, b, c))
-    signals = _flat(u, u.shape, u.dtype)
+    systems = _rows.broadcast(x.shape[:-1], b.shape[:-1], c.shape[:-1])
+    batch, row_of = _rows.layout(systems, u.shape[:-1], None if state is None else state.shape[:-1])
+    z = _rows.states(state, batch, x)
+    y = _rows.bare(u).empty((row_of.shape[1], length), dtype=u.dtype)
+    weights = tuple(_rows.flat(v, (*systems, modes), np.complex128) for v in (x, b, c))
+    signals = _rows.flat(u, u.shape, u.dtype)
     kernels.scan(*weights, signals, row_of, z, y)
     return y.reshape(*batch, length), z.reshape(*batch, modes) if return_state else None
 
@@ -154,8 +154,8 @@ def final_state(x: Array, b: Array, u: Array, state: Array | None = None) -> Arr
     if short:
         u = xp.concat([xp.zeros_like(u[..., :1]) * xp.zeros(short, dtype=u.dtype), u], axis=-1)
     count = u.shape[-1] // chunk
-    table = _real_pairs(xp.flip(_powers(x, chunk), axis=-2), u.dtype)
-    rows = _from_pairs(xp.reshape(u, (*u.shape[:-1], count, chunk)) @ table)
+    table = _rows.real_pairs(xp.flip(_powers(x, chunk), axis=-2), u.dtype)
+    rows = _rows.from_pairs(xp.reshape(u, (*u.shape[:-1], count, chunk)) @ table)
     total = as_double(b) * xp.sum(xp.flip(_powers(chunk * x, count), axis=-2) * rows, axis=-2)
     return total if state is None else total + xp.exp(length * x) * state
 
@@ -253,8 +253,8 @@ def fastest(
 
 def chosen(x: Array, b: Array, c: Array, u: Array, state: Array | None = None) -> Choice:
     """Return what `fastest` takes for these arrays."""
-    systems = _broadcast(x.shape[:-1], b.shape[:-1], c.shape[:-1])
-    rows = _broadcast(systems, u.shape[:-1], () if state is None else state.shape[:-1])
+    systems = _rows.broadcast(x.shape[:-1], b.shape[:-1], c.shape[:-1])
+    rows = _rows.broadcast(systems, u.shape[:-1], () if state is None else state.shape[:-1])
     if not is_numpy(x, b, c, u):
         if not is_cupy(x, b, c, u):
             return Choice(chunked, {}, "arrays of a library without kernels: matrix products run everywhere")
@@ -281,7 +281,7 @@ def _plain_scan(
 ) -> tuple[Array, Array | None]:
     xp = namespace(u)
     a, b, c = xp.exp(x), as_double(b), as_double(c)
-    z = xp.zeros((*_batch(x, b, c, u, state), x.shape[-1]), dtype=xp.complex128)
+    z = xp.zeros((*_rows.batch_shape(x, b, c, u, state), x.shape[-1]), dtype=xp.complex128)
     z = z if state is None else z + state
     y = []
     for k in range(u.shape[-1]):
@@ -297,9 +297,9 @@ def _whole_chunks(
     count = u.shape[-1] // chunk
     powers = _powers(x, chunk + 1)
     weighted = as_double(b)[..., None, :] * powers[..., :-1, :]
-    drive = _real_pairs(xp.flip(weighted, axis=-2), u.dtype)
+    drive = _rows.real_pairs(xp.flip(weighted, axis=-2), u.dtype)
     read = xp.conj(as_double(c)[..., None, :] * powers[..., 1:, :])  # Re(c p z) = Re(c p) Re z - Im(c p) Im z
-    read = xp.matrix_transpose(_real_pairs(read, u.dtype))
+    read = xp.matrix_transpose(_rows.real_pairs(read, u.dtype))
     taps = xp.astype(xp.real(xp.sum(as_double(c)[..., None, :] * weighted, axis=-1)), u.dtype)
 
     rows = xp.reshape(u, (*u.shape[:-1], count, chunk))
@@ -326,22 +326,22 @@ def _carry(turn: Array, added: Array, state: Array | None) -> tuple[Array, Array
     """
     xp = namespace(added)
     modes = turn.shape[-1]
-    batch, row_of = _layout(turn.shape[:-1], added.shape[:-2], None if state is None else state.shape[:-1])
+    batch, row_of = _rows.layout(turn.shape[:-1], added.shape[:-2], None if state is None else state.shape[:-1])
     kernels = twin("lrtheory.ssm.application", turn, added, *(() if state is None else (state,)))
     if kernels is not None:
-        z = _states(state, batch, turn)
-        before = _bare(added).empty((len(z), *added.shape[-2:]), dtype=added.dtype)
-        turns = _flat(xp.exp(turn), turn.shape, np.complex128)
+        z = _rows.states(state, batch, turn)
+        before = _rows.bare(added).empty((len(z), *added.shape[-2:]), dtype=added.dtype)
+        turns = _rows.flat(xp.exp(turn), turn.shape, np.complex128)
         gains = added.reshape(-1, *added.shape[-2:])
         kernels.carry(turns, gains, row_of, z, before)
         return before.reshape(*batch, *added.shape[-2:]), z.reshape(*batch, modes)
     start = xp.zeros((*batch, 1, modes), dtype=xp.complex128)
     if state is not None:
         start = start + state[..., None, :]
-    gained = xp.broadcast_to(_from_pairs(added), (*batch, added.shape[-2], modes))
+    gained = xp.broadcast_to(_rows.from_pairs(added), (*batch, added.shape[-2], modes))
     # the state before the first chunk is what a chunk before it added
     states = associative_scan(turn, xp.concat([start, gained], axis=-2))
-    return _real_pairs(states[..., :-1, :], xp.float64), states[..., -1, :]
+    return _rows.real_pairs(states[..., :-1, :], xp.float64), states[..., -1, :]
 
 
 def _powers(x: Array, count: int) -> Array:
@@ -370,60 +370,3 @@ def _transforms(u: Array) -> tuple[Callable[[Array, int], Array], Callable[[Arra
         return _gpu_application.rfft, _gpu_application.irfft
     xp = namespace(u)
     return lambda v, n: xp.fft.rfft(v, n=n), lambda v, n: xp.fft.irfft(v, n=n)
-
-
-_broadcast = lru_cache(maxsize=256)(np.broadcast_shapes)  # which takes longer than short signals do
-
-
-def _batch(x: Array, b: Array, c: Array, u: Array, state: Array | None) -> tuple[int, ...]:
-    shapes = [tuple(v.shape[:-1]) for v in (x, b, c, u)]
-    return _broadcast(*shapes, () if state is None else tuple(state.shape[:-1]))
-
-
-@lru_cache(maxsize=64)
-def _layout(
-    systems: tuple[int, ...], sources: tuple[int, ...], states: tuple[int, ...] | None
-) -> tuple[tuple[int, ...], np.ndarray]:
-    """Return the batch shape, and for each of its rows the flat indices of system, source and row, systems in order."""
-    batch = np.broadcast_shapes(systems, sources, states or ())
-    system, source = (
-        np.broadcast_to(np.arange(math.prod(shape)).reshape(shape), batch).ravel() for shape in (systems, sources)
-    )
-    order = np.argsort(system, kind="stable")  # a kernel makes the tables of a system once
-    return batch, np.stack([system[order], source[order], order])
-
-
-def _bare(a: Array) -> Any:
-    """Return NumPy itself, whose array-API wrapper takes a microsecond a call, or the namespace of a device's array."""
-    return np if is_numpy(a) else namespace(a)
-
-
-def _flat(v: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return `v`, broadcast to the shape, as rows that a kernel can take: read-only is another signature to compile."""
-    if not is_numpy(v):
-        xp = namespace(v)
-        rows = xp.reshape(xp.broadcast_to(v, shape), (-1, shape[-1]))
-        return xp.ascontiguousarray(xp.astype(rows, dtype, copy=False))
-    if v.shape != shape:
-        v = np.broadcast_to(v, shape)
-    return np.require(v.reshape(-1, shape[-1]), dtype, ["C", "W"])
-
-
-def _states(state: Array | None, batch: tuple[int, ...], x: Array) -> Array:
-    """Return new rows of states, one for each mode of x, for a kernel to advance."""
-    modes, xp = x.shape[-1], _bare(x)
-    if state is None:
-        return xp.zeros((math.prod(batch), modes), dtype=np.complex128)
-    return xp.array(xp.broadcast_to(state, (*batch, modes)), dtype=np.complex128, order="C").reshape(-1, modes)
-
-
-def _real_pairs(z: Array, dtype: Any) -> Array:
-    """Return the real parts of the last axis and after them the imaginary parts."""
-    xp = namespace(z)
-    return xp.astype(xp.concat([xp.real(z), xp.imag(z)], axis=-1), dtype, copy=False)
-
-
-def _from_pairs(pairs: Array) -> Array:
-    xp = namespace(pairs)
-    half = pairs.shape[-1] // 2
-    return xp.astype(pairs[..., :half], xp.complex128) + 1j * xp.astype(pairs[..., half:], xp.complex128)

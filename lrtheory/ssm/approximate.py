@@ -176,58 +176,6 @@ def legs_deviation_bound(C: Array, size: float) -> Any:
     return norm * (2 * size / (1 - 2 * size))
 
 
-def transfer_deviation(
-    first: Callable[[np.ndarray], np.ndarray],
-    second: Callable[[np.ndarray], np.ndarray],
-    frequencies: np.ndarray,
-    *,
-    peaks: int = 5,
-) -> tuple[float, float]:
-    """Return the largest |G_1(iw) - G_2(iw)| found, and its frequency w.
-
-    The highest local maxima on the grid are refined by repeated subdivision of their neighbourhoods. The result is a
-    lower bound of the supremum; a grid that resolves the resonances (their width is |Re a|) makes it sharp.
-
-    Parameters
-    ----------
-    first, second : callable
-        Frequency responses w ``(F,)`` -> ``(F,)`` of one channel, such as ``DenseSSM.freqresp``.
-    frequencies : array ``(F,)``
-        Increasing.
-    peaks : int
-        How many maxima to refine.
-
-    Raises
-    ------
-    ValueError
-        If the frequencies are not increasing, or a response has channels.
-    """
-    w = np.asarray(frequencies, dtype=np.float64)
-    if w.ndim != 1 or len(w) < 3 or not (np.diff(w) > 0).all():
-        raise ValueError("frequencies must be an increasing array of at least 3 numbers")
-
-    def distance(at: np.ndarray) -> np.ndarray:
-        values = np.abs(first(at) - second(at))
-        if values.shape != at.shape:
-            raise ValueError(f"responses must be those of one channel, got the shape {values.shape} for {at.shape}")
-        return values
-
-    values = distance(w)
-    best = int(np.argmax(values))
-    largest, place = float(values[best]), float(w[best])
-    inner = np.flatnonzero((values[1:-1] >= values[:-2]) & (values[1:-1] >= values[2:])) + 1
-    for i in inner[np.argsort(values[inner])[::-1][:peaks]]:
-        low, high = w[i - 1], w[i + 1]
-        for _ in range(8):  # a factor of 8 each: beyond the rounding of a smooth maximum
-            at = np.linspace(low, high, 17)
-            near = distance(at)
-            j = int(np.argmax(near))
-            if near[j] > largest:
-                largest, place = float(near[j]), float(at[j])
-            low, high = at[max(j - 1, 0)], at[min(j + 1, 16)]
-    return largest, place
-
-
 def _within(E: np.ndarray, size: float) -> np.ndarray:
     """Return the nearest matrix of spectral norm at most `size`."""
     U, s, Vh = np.linalg.svd(E)

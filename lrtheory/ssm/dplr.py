@@ -11,7 +11,8 @@ import numpy as np
 from lrtheory.backend import Array, is_array, is_numpy, like, namespace
 from lrtheory.random import as_stream
 
-from ._checks import as_double, count, numbers, positive
+from ._checks import as_complex, as_double, count, numbers, positive
+from ._matrices import multiplication, parts, readout
 from .dense import DenseSSM
 from .initialization import _output_weights, draw_steps
 from .legs import legs_spectrum
@@ -68,7 +69,7 @@ class DiagonalPlusLowRankSSM:
             text = "the channels of A, B, C, P and dt must broadcast, got {}, {}, {}, {} and {}".format(*shapes)
             raise ValueError(text) from None
         xp = namespace(self.A, self.B, self.C, self.P)
-        if bool(xp.any(_parts(xp, self.A)[0] >= 0)):
+        if bool(xp.any(xp.real(as_complex(self.A)) >= 0)):
             raise ValueError("the real parts of A must be negative")
 
     def kernel(self, length: int) -> Array:
@@ -110,15 +111,10 @@ class DiagonalPlusLowRankSSM:
 
     def _real(self) -> tuple[Array, Array, Array]:
         """Return A ``(..., N, N)``, B and C ``(..., N)`` of the real form, in double precision."""
-        xp = namespace(self.A, self.B, self.C, self.P)
-        (ar, ai), (br, bi), (cr, ci), (pr, pi) = (_parts(xp, v) for v in (self.A, self.B, self.C, self.P))
-        M = ar.shape[-1]
-        identity = xp.eye(M, dtype=xp.float64)
-        re, im = ar[..., None] * identity, ai[..., None] * identity
-        diagonal = xp.concat([xp.concat([re, -im], axis=-1), xp.concat([im, re], axis=-1)], axis=-2)
-        p = xp.concat([pr, pi], axis=-2)
-        A = diagonal - 2 * (p @ xp.matrix_transpose(p))
-        return A, xp.concat([br, bi], axis=-1), 2 * xp.concat([cr, -ci], axis=-1)
+        a, b, c, p = (as_double(as_complex(v)) for v in (self.A, self.B, self.C, self.P))
+        xp = namespace(a)
+        columns = xp.concat([xp.real(p), xp.imag(p)], axis=-2)
+        return multiplication(a) - 2 * (columns @ xp.matrix_transpose(columns)), parts(b), 2 * readout(c)
 
     def _steps(self) -> Array:
         return like(self.dt if is_array(self.dt) else float(self.dt), self.A, dtype=namespace(self.A).float64)
@@ -250,12 +246,6 @@ def s4_legs(
     c = _output_weights(C, (H,), N // 2, stream.child("C"), real=False)
     b = absB.astype(np.complex128)
     return DiagonalPlusLowRankSSM(-0.5 + 1j * w, b, c, b[:, None] / math.sqrt(2.0), steps)
-
-
-def _parts(xp: Any, v: Array) -> tuple[Array, Array]:
-    """Return real and imaginary parts in double precision."""
-    v = as_double(v)
-    return xp.real(v), xp.imag(v)
 
 
 def _complex_dtype(xp: Any, *arrays: Array) -> Any:

@@ -14,7 +14,8 @@ import numpy as np
 from lrtheory.backend import Array, is_array, like, namespace
 from lrtheory.ssm import application, vandermonde
 
-from ._checks import as_complex, as_double, boolean, count, floating, positive, positive_number, real_values, vector
+from ._checks import as_complex, as_double, boolean, count, positive, positive_number, real_values, signal, vector
+from ._matrices import multiplication, parts, readout
 from .discretization import check_rule, discretize, log_discretize
 
 LONGEST_EXPONENT = {"float32": 88.0, "float64": 700.0}  # exp of more overflows
@@ -123,7 +124,7 @@ class DiagonalSSM:
                 f"the channels of A, B, C (without the last axis), dt and D must broadcast, got {shapes}{more}"
             ) from None
 
-    @property
+    @cached_property
     def dtype(self) -> Any:
         """The dtype of kernels: float32 if A, B and C have single precision, else float64."""
         xp = namespace(self.A, self.B, self.C)
@@ -367,27 +368,21 @@ class DiagonalSSM:
         A, B, C, D : arrays ``(..., N, N)``, ``(..., N, 1)``, ``(..., 1, N)``, ``(..., 1, 1)``
         """
         xp = namespace(self.A, self.B, self.C)
-        a, b, c = as_double(self.A), as_double(self.B), self._scale * as_double(self.C)
+        a, b, c = (as_double(as_complex(v)) for v in (self.A, self.B, self._scale * self.C))
         feed = xp.zeros((*self.channels, 1), dtype=xp.float64)
         if self.D is not None:
             feed = feed + self._feed(feed)
         if discrete:
-            w, x = self.log_nodes()
-            a, b = xp.exp(x), as_double(log_discretize(self.A, self.B, self.dt, self.discretization)[1])
-            feed = feed + xp.sum(xp.real(as_double(w)), axis=-1)[..., None]
+            x, b = (as_double(as_complex(v)) for v in log_discretize(self.A, self.B, self.dt, self.discretization))
+            feed = feed + xp.sum(xp.real(c * b), axis=-1)[..., None]
+            a = xp.exp(x)
             c = c * a
-        shape = (*self.channels, self.modes)
-        a, b, c = (xp.broadcast_to(v, shape) for v in (a, b, c))
+        a, b, c = (xp.broadcast_to(v, (*self.channels, self.modes)) for v in (a, b, c))
         real = not any(xp.isdtype(v.dtype, "complex floating") for v in (self.A, self.B, self.C))
-        one = xp.eye(self.modes, dtype=xp.float64)
         if real and not self.conjugate_pairs:
-            dense = xp.real(as_complex(a))[..., None] * one
-            column, row = xp.real(as_complex(b)), xp.real(as_complex(c))
+            dense, column, row = xp.real(a)[..., None] * xp.eye(self.modes, dtype=xp.float64), xp.real(b), xp.real(c)
         else:
-            re, im = xp.real(as_complex(a))[..., None] * one, xp.imag(as_complex(a))[..., None] * one
-            dense = xp.concat([xp.concat([re, -im], axis=-1), xp.concat([im, re], axis=-1)], axis=-2)
-            column = xp.concat([xp.real(as_complex(b)), xp.imag(as_complex(b))], axis=-1)
-            row = xp.concat([xp.real(as_complex(c)), -xp.imag(as_complex(c))], axis=-1)
+            dense, column, row = multiplication(a), parts(b), readout(c)
         matrices = dense, column[..., :, None], row[..., None, :], feed[..., None]
         return tuple(xp.astype(m, self.dtype) for m in matrices)
 
@@ -422,30 +417,7 @@ class DiagonalSSM:
 
     def _signal(self, u: Array, x0: Array | None) -> tuple[Array, Array | None, tuple[int, ...]]:
         """Return the checked input and state, and the batch shape."""
-        if not is_array(u):
-            raise TypeError(f"u must be an array, got {type(u).__name__}")
-        xp = namespace(u, self.A)
-        if xp.isdtype(u.dtype, "complex floating"):
-            raise TypeError("u must be real: give Re u and Im u one after the other, the system is real and linear")
-        u = floating("u", u)
-        if u.ndim == 0 or u.shape[-1] == 0:
-            raise ValueError(f"u must have shape (..., L) with L >= 1, got {tuple(u.shape)}")
-        u = xp.astype(u, xp.result_type(u.dtype, self.dtype), copy=False)
-        shapes = [tuple(u.shape[:-1]), self.channels]
-        if x0 is not None:
-            x0 = vector("x0", x0)
-            if x0.shape[-1] != self.modes:
-                raise ValueError(f"x0 must have shape (..., {self.modes}), a number for each mode, got {x0.shape}")
-            shapes.append(tuple(x0.shape[:-1]))
-            x0 = as_double(as_complex(x0))
-        try:
-            batch = self.channels if len(set(shapes)) == 1 else np.broadcast_shapes(*shapes)
-        except ValueError:
-            given = f"u {tuple(u.shape)}, channels {self.channels}"
-            given += "" if x0 is None else f", x0 {tuple(x0.shape)}"
-            raise ValueError(f"the leading axes of u, the channels and x0 must broadcast, got {given}") from None
-        if not bool(xp.all(xp.isfinite(u))):
-            raise ValueError("u must be finite")
+        u, x0, batch = signal(u, x0, self.A, self.dtype, self.channels)
         self._check_growth(u.shape[-1], u.dtype)
         return u, x0, batch
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from .discretization import log_discretize
-from .legs import check_size, legs_spectrum
+from .legs import check_size
 from .legs_systems import legs_normal_system, legs_system
 
 _BLOCK = 512  # rows of a Gramian at a time
@@ -56,14 +56,6 @@ def legs_frequency(N: Any, j: Any, terms: int = 3) -> Any:
     if terms > 2:
         w = w + (q / 12 + q**3 / 90) / (N * N)
     return w[()]
-
-
-def top_remainder(N: int) -> float:
-    """Return N^2 / pi - pi / 6 - w_0, which tends to -(pi / 12 + pi^3 / 90) / N^2 (see `legs_frequency`).
-
-    Its rounding error is some 2e-16 N^2: 1e-4 of it at N = 1024.
-    """
-    return float(N * N / math.pi - math.pi / 6 - legs_spectrum(N)[0][0])
 
 
 def legs_transfer(n: int, s: Any) -> Any:

@@ -1,9 +1,9 @@
 """Kernels of diagonal systems: K_l = Re sum_n w_n exp(l x_n), l = 0..L-1, a product with a Vandermonde matrix.
 
 Every function takes w and x as complex arrays ``(..., M)`` whose leading axes broadcast, and gives ``(..., L)``,
-float32 for complex64 and float64 for complex128; phases and exponentials are float64 in any case. Samples whose bound
-``exp(l max_n Re x_n)`` lies below `tolerance` are 0 and not computed, which makes kernels much longer than their memory
-cheap; ``tolerance=0`` computes all of them.
+float32 for w in complex64 and float64 for complex128; phases and exponentials are float64 in any case. Samples whose
+bound ``exp(l max_n Re x_n)`` lies below `tolerance` are 0 and not computed, which makes kernels much longer than their
+memory cheap; ``tolerance=0`` computes all of them.
 
 ========================  =======================  ==============================  ==========================
 function                  operations               memory beyond the result        needs

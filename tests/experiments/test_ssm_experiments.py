@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lrtheory.ssm import perturbed_legs
 from lrtheory.sweep import loading
 
 
@@ -99,6 +100,28 @@ def test_claims_on_memory_can_fail():
     ids = {"S4D.F8.bump.legs.delay1", "S4D.F8.noise.legs.delay1", "S4D.F8.history.legs.delay1"}
     assert verdicts("s4d_memory", memory(0.160, 0.7)) == dict.fromkeys(ids, "holds")
     assert verdicts("s4d_memory", memory(0.8, 0.7)) == dict.fromkeys(ids, "fails")
+
+
+def scaled(halved, own, doubled):
+    shared = dict(task="scaled", N=64, dt=2e-3, length=2000, tikhonov=1e-4, band=np.nan, record=np.nan, seed=np.nan)
+    return [
+        shared | dict(init=init, imag_scale=factor, delay=delay, error=error * delay)
+        for init in ("legs", "inv", "lin")
+        for delay in (0.25, 1.0, 2.0)
+        for factor, error in ((0.5, halved), (1.0, own), (2.0, doubled))
+    ]
+
+
+def test_claims_on_scaled_frequencies_can_fail():
+    legs = {"S4D.F8.scale.legs", "S4D.F8.scale.inv"}
+    best = verdicts("s4d_memory", scaled(0.2, 0.1, 0.3))
+    assert best == dict.fromkeys(legs, "holds") | {"S4D.F8.scale.lin": "fails"}
+    halved = verdicts("s4d_memory", scaled(0.01, 0.3, 0.4))
+    assert halved == dict.fromkeys(legs, "fails") | {"S4D.F8.scale.lin": "holds"}
+    other_window = [row | dict(length=1000) for row in scaled(0.2, 0.1, 0.3)]
+    assert verdicts("s4d_memory", other_window) == {}
+    lost = [row | dict(error=np.nan) for row in scaled(0.2, 0.1, 0.3)]
+    assert set(verdicts("s4d_memory", lost).values()) == {"inconclusive"}
 
 
 def test_recalled_noise_is_what_the_transfer_functions_allow():
@@ -224,3 +247,74 @@ def test_kernels_converge_where_the_closed_form_says():
     cells = [dict(quantity="zoh", N=N, order=0, dt=0.1) for N in (16, 256)]
     errors = [table["error"] for _, table in made.run(cells, "cpu")]
     assert errors == pytest.approx([0.1828, 0.0128], abs=5e-5)  # computed before by another programme
+
+
+def measured(name, **cell):
+    ((_, table),) = experiment(name).run([cell], "cpu")
+    return table
+
+
+@pytest.mark.parametrize(
+    ("cell", "error"),
+    [
+        (dict(quantity="step", order=0, N=16, dt=0.1), 0.02524),
+        (dict(quantity="step", order=0, N=64, dt=0.1), 0.00626),
+        (dict(quantity="transfer", order=2, N=16, w=1.0), 6.17e-2),
+        (dict(quantity="transfer", order=0, N=256, w=1.0), 3.895e-3),
+        (dict(quantity="continuous", order=1, N=256), 0.8660),
+        (dict(quantity="continuous", order=3, N=256), 1.3227),
+        (dict(quantity="zoh", order=0, N=256, dt=0.01), 0.0374),
+    ],
+)
+def test_measures_of_convergence(cell, error):
+    """Computed before by another programme, to the digits given."""
+    assert measured("s4d_convergence", **cell)["error"] == pytest.approx(error, rel=1.5e-3)
+
+
+@pytest.mark.parametrize(("dt", "difference"), [(1e-2, 7.71e-3), (5e-3, 1.93e-3), (2.5e-3, 4.82e-4)])
+def test_measured_difference_of_kernels(dt, difference):
+    """Computed before by another programme."""
+    found = measured("s4d_discretization", quantity="kernel", init="lin", N=8, dt=dt)["difference"]
+    assert found == pytest.approx(difference, rel=2e-3)
+
+
+def test_measured_difference_of_outputs_falls_with_the_square_of_the_step():
+    shared = dict(quantity="output", init="lin", N=8, seed=0)
+    coarse, fine = (measured("s4d_discretization", dt=dt, **shared)["difference"] for dt in (0.01, 0.005))
+    assert coarse / fine == pytest.approx(4, rel=0.1)
+
+
+@pytest.mark.parametrize(("dt", "rank"), [(0.1, 20), (0.01, 63)])
+def test_measured_ranks_of_hankel_matrices(dt, rank):
+    """Frequencies pi n fold at n = 1 / dt; the mode at frequency 0 is one state."""
+    cell = dict(quantity="aliasing", init="lin", N=64, dt=dt, window=512, seed=0)
+    assert measured("ssm_reduction", **cell)["rank_found"] == rank
+
+
+@pytest.mark.parametrize(("init", "count"), [("legs", 2), ("quad", 16), ("lin", 0)])
+def test_measured_aliases(init, count):
+    """Counted before by another programme."""
+    assert measured("s4d_kernels", init=init, dt=1e-2, N=64, length=8, readout=0)["aliased"] == count
+
+
+def test_measured_accuracies_are_those_of_their_arithmetic():
+    """Rounding is above a tenth of a unit and below 100; exponentials in complex64 lose digits with their phases."""
+    shared = dict(quantity="kernel", init="lin", N=64, dt=1e-2, length=1024, readout=0)
+    wide = measured("s4d_accuracy", algorithm="recurrence", dtype="float64", **shared)["error"]
+    narrow = measured("s4d_accuracy", algorithm="gemm", dtype="float32", **shared)["error"]
+    plain = measured("s4d_accuracy", algorithm="complex64", dtype="float32", **shared)["error"]
+    assert 2e-17 < wide < 2e-14
+    assert 6e-9 < narrow < 6e-6
+    assert narrow < plain < 1e-3
+
+
+def test_measured_errors_of_a_dense_solver():
+    """It loses the digits of the smallest frequency, eps w_0 / w_j: 7.5e-14 at N = 64, as another programme found."""
+    assert 1e-14 < np.max(measured("s4d_spectra", quantity="legs", init="legs", N=64)["dense_error"]) < 1e-12
+
+
+def test_measured_abscissa_is_that_of_the_perturbed_matrix():
+    found = measured("s4d_basis", system="perturbed", N=24, order=0, sigma=0.7, seed=3)
+    A, _ = perturbed_legs(24, 0.7, 3)
+    assert np.all(found["abscissa"] == pytest.approx(np.max(np.linalg.eigvals(A).real)))
+    assert found["value"][0] == pytest.approx(1.0)  # B_0

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtheory import backend
-from lrtheory.ssm import DiagonalSSM, application
+from lrtheory.ssm import DiagonalSSM, _cpu_application, application
 from lrtheory.testing.strategies import diagonal_systems, seeds
 from tests.ssm import plain_systems
 
@@ -221,6 +221,28 @@ def test_compiled_scan_is_the_plain_one(modes, length):
 
 
 @pytest.mark.skipif(INTERPRETED, reason="needs the compiler")
+def test_kernels_are_compiled_for_two_kinds_of_signals_only():
+    """Compiling takes seconds: systems of other precisions, strides and read-only arrays are no kinds of their own."""
+    for dtype in (np.float64, np.float32):
+        x, b, c, u, state = arguments(2, 1, 3, 20, dtype=dtype)
+        frozen = [a.copy() for a in (x, b, c, u, state)]
+        for a in frozen:
+            a.flags.writeable = False
+        for system in (
+            frozen,
+            (x, b.astype(np.complex64), c.astype(np.complex64), u, state.astype(np.complex64)),
+            (x[:, ::-1], b[0], c[:, ::-1], u[..., ::-1], state),
+        ):
+            expected = application._plain_scan(*system, True)
+            for algorithm in (application.scan, application.chunked):
+                found = algorithm(*system, True)
+                for got, want in zip(found, expected, strict=True):
+                    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 if dtype == np.float32 else 1e-12)
+    assert len(_cpu_application.scan_rows.signatures) <= 2
+    assert len(_cpu_application.carry_rows.signatures) <= 2
+
+
+@pytest.mark.skipif(INTERPRETED, reason="needs the compiler")
 def test_threads_do_not_change_a_bit():
     given = arguments(3, 5, 9, 200)
     before = backend.threads()
@@ -248,11 +270,11 @@ def test_scan_lets_nan_and_infinity_through():
 
 
 @pytest.mark.parametrize("algorithm", [application.scan, application.chunked])
-def test_states_that_die_away_become_zero(algorithm):
+@pytest.mark.parametrize("length", [3000] if INTERPRETED else [14400, 60000])  # exp(-0.05 * 14400) is subnormal
+def test_states_that_die_away_become_zero(algorithm, length):
     """Numbers below the smallest normal one slow every operation down a hundredfold."""
     x = np.array([-0.5 + 0.3j, -0.05 + 1j])
-    u = np.zeros(3000 if INTERPRETED else 60000)
-    u[0] = 1.0
+    u = np.eye(1, length)[0]
     one = np.ones(2, complex)
     _, state = algorithm(x, one, one, u, None, True)
     parts = np.concatenate([state.real, state.imag])
@@ -291,6 +313,9 @@ def test_chooser_reports():
     assert system.choose(np.ones(40)).reason.startswith("3 signals of 40 samples, 3 systems of 2 modes: scan")
     x, b, c, u, _ = arguments(2, 3, 8, 40)
     assert application.chosen(x, b, c, u).reason.startswith("6 signals of 40 samples, 3 systems of 8 modes: scan")
+    u = np.ones(10_000)
+    quick, slow = (application.chosen(rate + 1j * np.ones(8), b, c, u).seconds["fft"] for rate in (-1.0, -1e-6))
+    assert quick < slow  # a kernel that ends early costs less
 
 
 @pytest.mark.skipif(INTERPRETED, reason="would time nothing")

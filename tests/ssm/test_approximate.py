@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtheory.random import Stream
-from lrtheory.ssm import DenseSSM, hippo_legs, legs_deviation_bound, perturb_then_diagonalize, transfer_deviation
+from lrtheory.ssm import (
+    DenseSSM,
+    difference,
+    hinf_norm,
+    hippo_legs,
+    legs_deviation_bound,
+    legs_normal_system,
+    legs_system,
+    perturb_then_diagonalize,
+)
 from lrtheory.ssm.approximate import eigenvector_conditioning, gaussian, optimized
 from lrtheory.testing.strategies import seeds
 
@@ -45,6 +54,11 @@ def diagonal_response(system):
     return response
 
 
+def deviation(first, second):
+    """The largest on a grid, below the supremum: LegS of high order has no diagonal form to take a norm of."""
+    return np.max(np.abs(first(FREQUENCIES) - second(FREQUENCIES)))
+
+
 def drawn_weights(seed, N):
     C = Stream(seed).child("C").normal((N,))
     return C / np.linalg.norm(C)
@@ -67,10 +81,7 @@ def test_deviation_is_within_the_bound(seed, N, exponent):
     assert near.size == pytest.approx(10.0**exponent, rel=1e-12)
     assert np.linalg.norm(near.E, 2) == pytest.approx(near.size, rel=1e-12)
     assert np.max(near.system.A.real) < 0  # the bound's condition makes A + E stable
-    deviation, place = transfer_deviation(legs_response(C), near.perturbed.freqresp, FREQUENCIES)
-    assert 0 < deviation <= legs_deviation_bound(C, near.size)
-    at = np.array([place])
-    assert abs(legs_response(C)(at) - near.perturbed.freqresp(at))[0] == pytest.approx(deviation, rel=1e-9)
+    assert 0 < deviation(legs_response(C), near.perturbed.freqresp) <= legs_deviation_bound(C, near.size)
 
 
 @given(seeds(), st.integers(2, 32))
@@ -97,7 +108,7 @@ def test_deviation_and_condition_trade_off(N):
     for seed in range(5):
         for i, size in enumerate(sizes):
             near = perturb_then_diagonalize(legs(N, C), size, stream=seed)
-            deviations[seed, i] = transfer_deviation(legs_response(C), near.perturbed.freqresp, FREQUENCIES)[0]
+            deviations[seed, i] = deviation(legs_response(C), near.perturbed.freqresp)
             conditions[seed, i] = near.condition
     slopes = [np.polyfit(np.log(sizes), np.log(np.median(v, axis=0)), 1)[0] for v in (deviations, conditions)]
     assert slopes[0] == pytest.approx(1.0, abs=0.1)
@@ -105,24 +116,13 @@ def test_deviation_and_condition_trade_off(N):
 
 
 def test_the_normal_part_does_not_converge_uniformly_and_this_does():
-    """S4D-LegS at n = 0 has the response 1 / (1 + s) / (1 + R_N(s)): its deviation does not fall with N."""
-
-    def normal_part(N):
-        def response(w):
-            s = 1j * np.asarray(w)
-            R = np.prod([(s - k + 1) / (s + k) for k in range(1, N + 1)], axis=0)
-            return 1 / (1 + s) / (1 + R)
-
-        return response
-
-    first = np.array([1.0])
-    s4d = [transfer_deviation(legs_response(first), normal_part(N), FREQUENCIES)[0] for N in (16, 32, 64)]
-    assert min(s4d) > 0.3
-    ours = []
-    for N in (16, 32, 64):
-        near = perturb_then_diagonalize(legs(N, np.eye(N)[0]), 1e-2)
-        ours.append(transfer_deviation(legs_response(first), diagonal_response(near.system), FREQUENCIES)[0])
-    assert max(ours) < 2.1e-2  # the bound of size 1e-2, whatever N
+    """S4D-LegS at n = 0 against LegS itself, in the H-infinity norm: the deviation does not fall with N."""
+    exact, sizes = legs_system(0), (16, 32, 64)
+    assert min(hinf_norm(difference(exact, legs_normal_system(N, 0)))[0] for N in sizes) > 0.3
+    near = [perturb_then_diagonalize(legs(N, np.eye(N)[0]), 1e-2).system for N in sizes]
+    errors = [hinf_norm(difference(exact, system))[0] for system in near]
+    assert min(errors) > 1e-4
+    assert max(errors) <= legs_deviation_bound(np.ones(1), 1e-2)  # whatever N
 
 
 @given(seeds(), st.integers(2, 8))
@@ -153,20 +153,19 @@ def test_optimised_perturbations_are_better_conditioned(seed):
     best = perturb_then_diagonalize(legs(24, C), 1e-2, optimized, stream=seed)
     assert best.size <= 1e-2 * (1 + 1e-12)
     assert best.condition < random.condition / 5
-    deviation, _ = transfer_deviation(legs_response(C), best.perturbed.freqresp, FREQUENCIES)
-    assert deviation <= legs_deviation_bound(C, best.size)
+    assert deviation(legs_response(C), best.perturbed.freqresp) <= legs_deviation_bound(C, best.size)
     np.testing.assert_array_equal(random.E, gaussian(A, 1e-2, Stream(seed)))
 
 
-def test_deviation_finds_peaks_between_grid_points():
-    """A resonance of height 1000 and width 1e-3, on a grid with steps of 0.1."""
-
-    def resonance(w):
-        return 1 / (1j * (w - math.pi) + 1e-3)
-
-    deviation, place = transfer_deviation(resonance, np.zeros_like, np.linspace(0.0, 10.0, 101))
-    assert deviation == pytest.approx(1000.0, rel=1e-9)
-    assert place == pytest.approx(math.pi, abs=1e-6)
+def test_the_optimisation_descends_to_one_minimum():
+    """Whatever it starts from: at N = 24 the values agree to 1e-3; and no step goes up, where full ones would."""
+    A, _, _ = hippo_legs(24)
+    found = [eigenvector_conditioning(A + optimized(A, 1e-2, Stream(seed)))[0] for seed in range(3)]
+    assert np.ptp(found) < 5e-3
+    A, _, _ = hippo_legs(4)
+    for seed in range(3):
+        path = [eigenvector_conditioning(A + optimized(A, 3.0, Stream(seed), steps))[0] for steps in range(20)]
+        assert (np.diff(path) <= 1e-12).all()
 
 
 def test_perturbations_of_ones_own():
@@ -191,7 +190,3 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"\[0, 1/2\)"):
         legs_deviation_bound(B, 0.5)
     assert legs_deviation_bound(1j * B, 0.1) == pytest.approx(legs_deviation_bound(B, 0.1), rel=1e-14)
-    with pytest.raises(ValueError, match="increasing"):
-        transfer_deviation(np.sin, np.cos, np.array([1.0, 0.5, 2.0]))
-    with pytest.raises(ValueError, match="one channel"):
-        transfer_deviation(lambda w: np.ones((2, len(w))), np.zeros_like, np.arange(5.0))

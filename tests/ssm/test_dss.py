@@ -86,6 +86,15 @@ def test_turning_the_poles_round_reverses_the_kernel(seed, length):
     np.testing.assert_allclose(backward[::-1], forward, rtol=0, atol=1e-14 * scale)
 
 
+@pytest.mark.parametrize("off", [1e-3, 1e-8])
+def test_denominators_may_be_small(off):
+    """L dt a is nearly a whole turn: the sum of the exponentials is small, and known to as many digits as `off` has."""
+    a, w = np.array([2j * math.pi * (1 + off)]), np.array([1 + 2j])
+    expected = softmax_in_forty_digits(a, w, 0.1, 10)
+    found = dss_softmax_kernel(a, w, 0.1, 10)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14 / off * np.abs(expected).max())
+
+
 def test_epsilon_is_that_of_the_formula():
     a, w, dt, length, epsilon = np.array([-0.3 + 2j, 0.1 - 1j]), np.array([1 - 1j, 2j]), 0.1, 12, 1e-2
     expected = np.zeros(length)
@@ -123,6 +132,8 @@ def test_channels_libraries_and_precisions():
     single = dss_softmax_kernel(a.astype(np.complex64), w.astype(np.complex64), dt, 10)
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, kernel, atol=5e-6 * np.abs(kernel).max())
+    assert dss_softmax_kernel(a, w.astype(np.complex64), dt, 10).dtype == np.float64
+    assert dss_softmax_kernel(a.astype(np.complex64), w, dt, 10).dtype == np.float64
 
     def doubled(w, x, length):
         return 2 * vandermonde.naive(w, x, length)
@@ -142,8 +153,9 @@ def test_bad_input_is_refused():
     np.testing.assert_allclose(tiny, np.full(10, -0.1), rtol=1e-14)  # small is not zero
     with pytest.raises(ValueError, match="length"):
         dss_softmax_kernel(a, w, 0.1, 0)
-    with pytest.raises(ValueError, match="epsilon"):
-        dss_softmax_kernel(a, w, 0.1, 5, epsilon=-1.0)
+    for epsilon in (-1.0, math.nan):
+        with pytest.raises(ValueError, match="epsilon"):
+            dss_softmax_kernel(a, w, 0.1, 5, epsilon=epsilon)
     with pytest.raises(ValueError, match="dt"):
         dss_softmax_kernel(a, w, -0.1, 5)
     with pytest.raises(ValueError, match="W must be finite"):

@@ -148,6 +148,47 @@ def test_growing_data_give_a_stable_system():
     assert 0.01 < information.error < 1
 
 
+def test_poles_outside_the_unit_circle_are_reflected():
+    system, _ = fit_kernel(1.01 ** np.arange(100.0), 1, refine=0, discretization="impulse")
+    np.testing.assert_allclose(system.A, [-np.log(1.01)], rtol=1e-9)
+
+
+def test_singular_values_are_those_of_the_hankel_matrix():
+    n = np.arange(50.0)
+    kernel = 3e4 * (0.9**n * np.cos(n) + 0.3 * 0.7**n)
+    for length in (49, 50):
+        _, information = fit_kernel(kernel[:length], 5, refine=0)
+        rows = scipy.linalg.hankel(kernel[: length // 2 + 1], kernel[length // 2 : length])
+        expected = np.linalg.svd(rows, compute_uv=False)[:5]
+        np.testing.assert_allclose(information.singular_values, expected, atol=1e-13 * expected[0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_more_states_than_asked_for(seed):
+    """A negative real pole is one state, and stays one while it is refined."""
+    noise = np.random.default_rng(seed).standard_normal(40)
+    for rank in (1, 3):
+        kernel = (-0.8) ** np.arange(40.0) + 0.1 * noise
+        system, information = fit_kernel(kernel, rank, refine=100, discretization="impulse")
+        real = (system.A.imag == 0) | (np.abs(system.A.imag) == np.pi)
+        assert np.sum(np.where(real, 1, 2)[np.abs(system.C) > 0]) <= information.order <= rank
+
+
+@pytest.mark.parametrize("rule", ["bilinear", 0.6])
+def test_negative_real_poles_have_real_images(rule):
+    """abar = -1/2 is the image of a real pole, which has no imaginary part to the last digit."""
+    system, _ = fit_kernel((-0.5) ** np.arange(30.0), 1, dt=0.1, discretization=rule)
+    assert np.all(system.A.imag == 0)
+    np.testing.assert_allclose(system.discretize()[0], [-0.5], rtol=1e-9)
+
+
+def test_frequencies_stay_below_nyquists():
+    data = np.cos(3.0 * np.arange(30.0))
+    model = _Exponentials.from_poles(np.array([-0.1 + 3.0j]), data / np.linalg.norm(data))
+    beyond = model.moved(np.array([0.0, 0.5]))
+    np.testing.assert_allclose(beyond.x, [-0.1 + 1j * (3.5 - 2 * np.pi)], rtol=1e-14)
+
+
 def test_channels_of_different_order():
     n = np.arange(64.0)
     kernels = np.stack([0.9**n, 0.9**n * np.cos(n), np.zeros(64), (-0.5) ** n])

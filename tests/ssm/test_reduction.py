@@ -409,6 +409,13 @@ def test_an_order_that_leaves_an_unstable_system(monkeypatch):
         balanced_truncation(system, 3)
 
 
+def test_poles_of_tiny_steps_keep_their_digits():
+    """abar is within 1e-9 of 1: its logarithm would keep seven digits, that of abar - 1 keeps them all."""
+    system = DiagonalSSM(np.array([-1.0, -30.0]), np.ones(2), np.array([1.0, 2.0]), 1e-9, conjugate_pairs=False)
+    reduced, _ = balanced_truncation(system, 2, discrete=True)
+    np.testing.assert_allclose(np.sort(reduced.A), [-30.0, -1.0], rtol=1e-11)
+
+
 def test_a_rule_that_does_not_reach_the_reduced_pole():
     system = DiagonalSSM(
         np.array([-1.4512 + 1.2726j, -1.0362 - 3.8927j]),
@@ -439,6 +446,27 @@ def test_modal_truncation_stays_within_its_bound(system, discrete, refit, data):
     else:
         error, _ = hinf_norm(difference(system, reduced), discrete=discrete)
         assert error <= information.upper_bound + 1e-11 * hinf_norm(system, discrete=discrete)[0]
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_the_bound_is_reached_where_peaks_meet(discrete):
+    """Two lags of the same sign have their peaks at frequency 0: what is left out there is the bound itself."""
+    system = DiagonalSSM(np.array([-1.0, -4.0, -7.0]), np.ones(3), np.array([5.0, 1.0, 2.0]), conjugate_pairs=False)
+    reduced, information = modal_truncation(system, 1, discrete=discrete)
+    expected = 1 / 4 + 2 / 7  # zero-order hold keeps the gain at 0
+    np.testing.assert_allclose(information.upper_bound, expected, rtol=1e-14)
+    np.testing.assert_allclose(hinf_norm(difference(system, reduced), discrete=discrete)[0], expected, rtol=1e-9)
+
+
+def test_a_pole_at_the_nyquist_frequency_is_one_real_state():
+    """abar = -exp(-1/2): sampled, the pair is a real pole, in continuous time it is not."""
+    system = DiagonalSSM(
+        np.array([-0.5 + 1j * np.pi, -0.3 + 1j]), np.ones(2), np.array([1.0, 2.0]), discretization="impulse"
+    )
+    reduced, information = modal_truncation(system, 3, discrete=True)
+    assert information.order == 3
+    np.testing.assert_allclose(reduced.kernel(20), system.kernel(20), atol=1e-14)
+    assert modal_truncation(system, 3)[1].order == 2
 
 
 def test_refitted_weights_are_those_of_least_squares():

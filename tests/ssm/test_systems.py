@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import linalg, signal
 
-from lrtheory.ssm import AliasingWarning, DiagonalSSM, apply_bidirectional, bidirectional_kernel, s4d, vandermonde
+from lrtheory.ssm import (
+    AliasingWarning,
+    DiagonalSSM,
+    application,
+    apply_bidirectional,
+    bidirectional_kernel,
+    s4d,
+    vandermonde,
+)
 from lrtheory.testing.strategies import diagonal_systems, seeds
 from tests.ssm import plain_systems
 
@@ -305,6 +313,33 @@ def test_both_directions(forward, seed, length):
     close(both, np.concatenate([ahead, behind[::-1]]), scale)
     circular = np.fft.irfft(np.fft.rfft(both) * np.fft.rfft(u, 2 * length), 2 * length)[:, :length]
     close(circular, u @ matrix.T, 10 * scale)
+
+
+def test_both_directions_by_an_algorithm_of_ones_own():
+    """It computes both kernels and both responses; the channels of the two systems broadcast."""
+    forward, backward = lone(C=np.ones((3, 1, 3)) * (1 + 1j)), lone(C=np.arange(6).reshape(2, 3) + 0.5j)
+    u = np.random.default_rng(0).standard_normal(12)
+    calls = []
+
+    def kernel(*arguments):
+        calls.append("kernel")
+        return vandermonde.naive(*arguments)
+
+    def response(*arguments):
+        calls.append("response")
+        return application.associative(*arguments)
+
+    both = bidirectional_kernel(forward, backward, 12, kernel)
+    y = apply_bidirectional(forward, backward, u, response)
+    assert calls == ["kernel", "kernel", "response", "response"]
+    assert both.shape == (3, 2, 24)
+    assert y.shape == (3, 2, 12)
+    np.testing.assert_allclose(both, bidirectional_kernel(forward, backward, 12), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(y, apply_bidirectional(forward, backward, u), rtol=0, atol=1e-12)
+    for i in np.ndindex(3, 2):
+        ahead = plain_systems.kernel(replace(forward, C=forward.C[i[0], 0]), 12)
+        behind = plain_systems.kernel(replace(backward, C=backward.C[i[1]]), 12)
+        np.testing.assert_allclose(both[i], np.concatenate([ahead, behind[::-1]]), rtol=0, atol=1e-12)
 
 
 def test_other_array_libraries():

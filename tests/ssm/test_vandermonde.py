@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtheory import backend
+from lrtheory.ssm import _cpu_products
 from lrtheory.ssm.vandermonde import chirp_z, choose, fastest, gemm, naive, recurrence, two_term, vandermonde_vjp
 
 INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT") == "1"
@@ -70,6 +71,21 @@ def test_40_digits(algorithm, name):
     assert found.dtype == np.float64
 
 
+def test_exponentials_in_40_digits():
+    """To two units of rounding, for steps up to 26 bits and results over the whole range of numbers."""
+    x = np.array([0.1 + 1j, -1e-7 + 1e7j, -0.02 - 3j, 1e-6 + 1e-9j, 3e-5 - 1e3j, -1e-9 + 2.5j])
+    split = np.zeros((1, 6, len(x)))
+    _cpu_products.split_nodes(x[None], split)
+    re, im = np.empty(len(x)), np.empty(len(x))
+    for step in (0, 1, 63, 64, 1024, 6144, 6912, (1 << 26) - 64):
+        usable = np.abs(step * x.real) < 690
+        _cpu_products.exponentials(split[0], float(step), -1000.0, re, im)
+        with mpmath.workdps(40):
+            exact = [mpmath.exp(step * mpmath.mpc(complex(z))) for z in x[usable]]
+            off = [abs(mpmath.mpc(a, b) / e - 1) for a, b, e in zip(re[usable], im[usable], exact, strict=True)]
+        assert max(off) <= 2 * EPS
+
+
 @pytest.mark.skipif(INTERPRETED, reason="takes minutes interpreted")
 def test_two_term_in_40_digits():
     """Away from Im x = 0; a double root of the recurrence amplifies rounding by up to 64^2 / 2."""
@@ -117,6 +133,25 @@ def test_chirp_z_agrees(seed, modes, length, dt):
     steps = np.arange(length)
     rounding = 1e-13 + 4 * EPS * (steps * np.abs(x).max() * np.exp(-dt / 2 * steps)).max()
     assert np.abs(chirp_z(w, x, length) - expected).max() <= rounding * np.abs(w).sum(axis=1).max()
+
+
+@pytest.mark.skipif(INTERPRETED, reason="needs the compiler")
+def test_kernels_are_compiled_for_two_precisions_only():
+    """Compiling takes seconds: strides, real and read-only arrays are no kinds of their own."""
+    w, x = nodes(3, 4, 0.05)
+    g = np.ones((3, 70))
+    for kind in (np.complex128, np.complex64):
+        frozen = [a.astype(kind) for a in (w, x)]
+        for a in frozen:
+            a.flags.writeable = False
+        for given_w, given_x in (frozen, (w.astype(kind)[:, ::-1], x[:, ::-1]), (w[0].real.astype(kind), x.real)):
+            for algorithm in (gemm, recurrence, two_term):
+                algorithm(given_w, given_x, 70)
+            vandermonde_vjp(given_w, given_x, g.astype(np.float32))
+            vandermonde_vjp(given_w, given_x, np.broadcast_to(1.0, (3, 70)))
+    for kernel in (_cpu_products.gemm_units, _cpu_products.recurrence_units):
+        assert len(kernel.signatures) <= 2
+    assert len(_cpu_products.moment_units.signatures) <= 1
 
 
 def test_chirp_z_refuses_other_nodes():
@@ -212,6 +247,29 @@ def test_nothing_subnormal(algorithm, dtype):
     assert found[0, 0] == pytest.approx(64)
 
 
+@pytest.mark.skipif(INTERPRETED, reason="takes minutes interpreted")
+@pytest.mark.parametrize("dtype", [np.complex128, np.complex64])
+@pytest.mark.parametrize("algorithm", [gemm, recurrence])
+def test_nothing_subnormal_where_no_slower_mode_hides_it(algorithm, dtype):
+    """One mode each: at these rates a kernel passes the subnormal numbers at different places of a panel.
+
+    A recurrence meets them, for some twenty samples, where a mode decays by 2^-76 within the 64 steps of a block.
+    """
+    rates = np.geomspace(0.02, 5 if algorithm is gemm else 0.8, 40)
+    found = np.abs(algorithm(np.ones((40, 1), dtype), (-rates + 0j)[:, None].astype(dtype), 40_000, tolerance=0.0))
+    assert not ((found > 0) & (found < np.finfo(found.dtype).tiny)).any()
+    assert (found[:, 0] == 1).all()
+
+
+@pytest.mark.parametrize("algorithm", [*GENERAL, naive, two_term])
+def test_the_weights_precision_is_the_results(algorithm):
+    """Logarithms of nodes may be kept in double precision beside weights in single precision."""
+    w, x = nodes(1, 4, 0.05)
+    wide, narrow = algorithm(w, x.astype(np.complex64), 70), algorithm(w.astype(np.complex64), x, 70)
+    assert (wide.dtype, narrow.dtype) == (np.float64, np.float32)
+    assert np.abs(narrow - algorithm(w, x, 70)).max() <= 1e-6 * np.abs(narrow).max()
+
+
 def test_overflow_is_an_error():
     w, x = np.ones((2, 1), complex), np.array([[-1.0], [0.08]]) + 0j
     for algorithm in (*GENERAL, naive, two_term, chirp_z, choose):
@@ -276,10 +334,19 @@ def dense_gradient(w, x, g):
 def test_gradient_is_that_of_the_definition(seed, modes, length, dt):
     if INTERPRETED:
         length = min(length, 20)
-    w, x = nodes(3, modes, dt, seed)
+    w, x = nodes(3, modes, dt * np.array([1.0, 0.7, 0.4]), seed)
     g = np.random.default_rng(seed).standard_normal((3, length))
     for found, expected in zip(vandermonde_vjp(w, x, g), dense_gradient(w, x, g), strict=True):
         assert np.abs(found - expected).max() <= 1e-11 * np.abs(expected).max() + 1e-12
+
+
+@pytest.mark.skipif(INTERPRETED, reason="takes minutes interpreted")
+def test_gradient_of_long_kernels():
+    """Longer than the units that they are cut into."""
+    w, x = nodes(2, 3, np.array([1e-5, 3e-5]))
+    g = np.random.default_rng(0).standard_normal((2, 150_001))
+    for found, expected in zip(vandermonde_vjp(w, x, g), dense_gradient(w, x, g), strict=True):
+        assert np.abs(found - expected).max() <= 1e-12 * np.abs(expected).max()
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")  # beyond the kernel, interpreted
