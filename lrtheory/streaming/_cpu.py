@@ -35,7 +35,7 @@ LARGE = 1e100  # w is scaled when its squared norm leaves [1 / LARGE, LARGE]
 LONG_STEP = 1e20  # rate ||a||^2 from which a step is checked for overflow
 WIDE = 1200  # columns from which four rows are taken at a time
 COPIED_ENTRIES = 1 << 15  # of read-only rows, copied at a time: they stay in cache
-BLOCK_GROWTH = 46.0  # of a block: log of the product of 1 + rate ||a||^2, at most 1e20
+BLOCK_GROWTH = 1e200  # squared norm at which a block of rows is cut short
 
 
 @njit(cache=True, nogil=True)
@@ -261,3 +261,152 @@ def dense_rows(rows, rates, kind, t, w, scalars):
     for i in range(0, rows.shape[0], step):
         total += kernel(rows[i : i + step].copy(), rates[i : i + step], kind, t + i, w, scalars)
     return total
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def block_steps(products, squares, rates, kind, t, scalars):
+    """Overwrite products ``<a_i, w_b>``, ``(m, B)``, with the coefficients c of the steps ``w_b <- w_b + c_ib a_i``.
+
+    With s_i = <a_i, w> for the w before all of them, ``c_i = rate_i (s_i + sum_(q < i) <a_i, a_q> c_q)``: exactly what
+    steps one after another would give.
+
+    Parameters
+    ----------
+    squares : array ``(m, m)``
+        ``<a_i, a_q>``.
+    rates : array ``(m, B)``
+    scalars : array ``(SCALARS, B)``
+
+    Returns
+    -------
+    done : int
+        Rows that were taken.
+    stuck : bool
+        Whether the next row's step may be too long for this function.
+    """
+    m, trials = products.shape
+    norm2, before, since = scalars[NORM2], scalars[BEFORE], scalars[SINCE]
+    for i in range(m):
+        s, r = products[i], squares[i, i]
+        q = 0
+        while q + 4 <= i:
+            g0, g1, g2, g3 = squares[i, q], squares[i, q + 1], squares[i, q + 2], squares[i, q + 3]
+            c0, c1, c2, c3 = products[q], products[q + 1], products[q + 2], products[q + 3]
+            for b in range(trials):
+                s[b] += (g0 * c0[b] + g1 * c1[b]) + (g2 * c2[b] + g3 * c3[b])
+            q += 4
+        while q < i:
+            g0, c0 = squares[i, q], products[q]
+            for b in range(trials):
+                s[b] += g0 * c0[b]
+            q += 1
+        longest = 0.0
+        for b in range(trials):
+            longest += abs(_rate(kind, rates[i, b], s[b], r, norm2[b], scalars[B, b])[0]) if kind else rates[i, b]
+        if not longest * r <= LONG_STEP:
+            return i, True
+        row = t + i + 1
+        if row & (row - 1) == 0:
+            for b in range(trials):
+                before[b], since[b] = since[b], 0.0
+        largest = 0.0
+        if kind == 0:
+            for b in range(trials):
+                eta = rates[i, b]
+                rho = _energy(s[b], norm2[b])
+                since[b] += rho
+                norm2[b] *= 1.0 + (2.0 * eta * rho + eta * r * (eta * rho))
+                largest += norm2[b]
+                s[b] *= eta
+        else:
+            for b in range(trials):
+                since[b] += _energy(s[b], norm2[b])
+                rate, growth, scalars[B, b] = _rate(kind, rates[i, b], s[b], r, norm2[b], scalars[B, b])
+                norm2[b] *= growth
+                largest += norm2[b]
+                s[b] *= rate
+        if not largest <= BLOCK_GROWTH:
+            return i + 1, False
+    return m, False
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def subspace_steps(products, squares, rates, t, factors, before, since, spread):
+    """`block_steps` of Oja's method for B members of k components.
+
+    Parameters
+    ----------
+    products : array ``(m, B k)``
+        ``<a_i, w_bj>``, overwritten with the coefficients of the steps.
+    squares, rates : arrays ``(m, m)`` and ``(m, B)``
+    factors : array ``(B, k, k)``
+        Cholesky factors of each member's ``W W^T``, on entry the identity; overwritten with those after the block.
+    before, since : arrays ``(B, k)``
+        The energies of each component, after those before it, are added.
+    spread : float
+        Steps end when a component has grown so much.
+
+    Returns
+    -------
+    int
+        Rows that were taken; 0 if the first one's step is too long.
+    """
+    m = products.shape[0]
+    members, k = since.shape
+    y, z = np.empty(k), np.empty(k)
+    for i in range(m):
+        s, r = products[i], squares[i, i]
+        longest = 0.0
+        for b in range(members):
+            longest += rates[i, b]
+        if not longest * r <= spread:
+            return i
+        for q in range(i):
+            g0, c0 = squares[i, q], products[q]
+            for b in range(members * k):
+                s[b] += g0 * c0[b]
+        row = t + i + 1
+        if row & (row - 1) == 0:
+            before[:] = since
+            since[:] = 0.0
+        grown = False
+        for b in range(members):
+            factor = factors[b]
+            eta = rates[i, b]
+            root = math.sqrt(2.0 * eta + eta * eta * r)
+            for j in range(k):  # L y = s: y_j is the row along component j without those before
+                total = s[b * k + j]
+                for q in range(j):
+                    total -= factor[j, q] * y[q]
+                y[j] = total / factor[j, j]
+                since[b, j] += y[j] * y[j]
+                z[j] = root * s[b * k + j]
+            for j in range(k):  # L L^T + z z^T
+                old = factor[j, j]
+                new = math.hypot(old, z[j])
+                cosine, sine = new / old, z[j] / old
+                factor[j, j] = new
+                grown = grown or not new <= spread
+                for q in range(j + 1, k):
+                    factor[q, j] = (factor[q, j] + sine * z[q]) / cosine
+                    z[q] = cosine * z[q] - sine * factor[q, j]
+                s[b * k + j] *= eta
+        if grown:
+            return i + 1
+    return m
+
+
+def csr_rows(rows, rates, kind, t, w, scalars):
+    """`csr_pass` for rows in CSR form with sorted indices."""
+    # 32-bit column numbers wherever they suffice: another kind would be another signature to compile
+    indices = rows.indices.astype(np.int32 if rows.shape[1] < 1 << 31 else np.int64, copy=False)
+    values, indices = (np.require(a, requirements=["C", "W"]) for a in (rows.data, indices))
+    return csr_pass(values, indices, rows.indptr.astype(np.int64), rates, kind, t, w, scalars)
+
+
+def add_product(w, c, x):
+    """Add ``c^T x`` to w ``(B, d)``, in place: c ``(m, B)`` and x ``(m, d)``, float64."""
+    from scipy.linalg.blas import dgemm
+
+    # column-major, these are x^T (d, m), c^T (B, m) and w^T (d, B)
+    dgemm(1.0, x.T, c.T, beta=1.0, c=w.T, trans_b=True, overwrite_c=True)

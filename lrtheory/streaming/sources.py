@@ -74,7 +74,7 @@ def chunks(
     if isinstance(source, (str, Path)):
         return _of_file(Path(source), chunk_rows, order, stream)
     if _is_sparse(source):
-        return _of_sparse(as_chunk(source), chunk_rows, order, stream)
+        return _of_sparse(_checked_sparse(source), chunk_rows, order, stream)
     if is_array(source) or hasattr(source, "__array__"):
         return _of_array(_two_d(host_array(source)), chunk_rows, order, stream, isinstance(source, np.memmap))
     if is_array(order) or order != "stored":
@@ -96,10 +96,7 @@ def as_chunk(rows: Any) -> Chunk:
     """
     if not _is_sparse(rows):
         return np.ascontiguousarray(_floating(_two_d(host_array(rows))))
-    if rows.format != "csr":
-        raise ValueError(f"sparse rows must be in CSR form, got {rows.format.upper()}: convert them by .tocsr()")
-    if rows.ndim != 2 or rows.shape[1] == 0:
-        raise ValueError(f"rows must have shape (m, d) with d >= 1, got {rows.shape}")
+    _checked_sparse(rows)
     values = _floating(rows.data)
     if values is not rows.data:
         rows = _csr(values, rows.indices, rows.indptr, rows.shape)
@@ -135,6 +132,15 @@ def first_not_finite(chunk: Chunk) -> int | None:
 
 def _is_sparse(rows: Any) -> bool:
     return hasattr(rows, "format") and hasattr(rows, "nnz")  # without importing scipy
+
+
+def _checked_sparse(rows: Any) -> Any:
+    if rows.format != "csr":
+        raise ValueError(f"sparse rows must be in CSR form, got {rows.format.upper()}: convert them by .tocsr()")
+    if rows.ndim != 2 or rows.shape[1] == 0:
+        raise ValueError(f"rows must have shape (m, d) with d >= 1, got {rows.shape}")
+    _check_dtype(rows.dtype)
+    return rows
 
 
 def _two_d(rows: np.ndarray) -> np.ndarray:
@@ -204,8 +210,9 @@ def _of_sparse(rows: Any, chunk_rows: int | None, order: Any, stream: Stream) ->
         pointers = rows.indptr[first : first + m + 1]
         held = slice(pointers[0], pointers[-1])  # scipy's slices copy
         chunk = _csr(rows.data[held], rows.indices[held], pointers - pointers[0], (pointers.size - 1, d))
-        chunk.has_canonical_format = True
-        yield chunk
+        if rows.has_canonical_format:  # looked up once for all
+            chunk.has_canonical_format = True
+        yield as_chunk(chunk)
 
 
 def _of_file(path: Path, chunk_rows: int | None, order: Any, stream: Stream) -> Iterator[np.ndarray]:
@@ -227,12 +234,11 @@ def _of_table(path: Path, chunk_rows: int | None, shuffled: bool, stream: Stream
         from pyarrow.parquet import ParquetFile
 
         with ParquetFile(path) as file:
-            d = len(file.schema_arrow)
 
             def batches(g: int, m: int) -> Iterable[Any]:
                 return file.iter_batches(batch_size=m, row_groups=[g])
 
-            yield from _of_groups(batches, file.num_row_groups, d, chunk_rows, shuffled, stream)
+            yield from _of_groups(batches, file.num_row_groups, _width(file.schema_arrow), chunk_rows, shuffled, stream)
         return
     import pyarrow
 
@@ -242,7 +248,17 @@ def _of_table(path: Path, chunk_rows: int | None, shuffled: bool, stream: Stream
             batch = file.get_batch(g)
             return (batch.slice(i, m) for i in range(0, batch.num_rows, m))
 
-        yield from _of_groups(slices, file.num_record_batches, len(file.schema), chunk_rows, shuffled, stream)
+        yield from _of_groups(slices, file.num_record_batches, _width(file.schema), chunk_rows, shuffled, stream)
+
+
+def _width(schema: Any) -> int:
+    return schema[0].type.list_size if _one_list(schema) else len(schema)
+
+
+def _one_list(schema: Any) -> bool:
+    import pyarrow.types
+
+    return len(schema) == 1 and pyarrow.types.is_fixed_size_list(schema[0].type)
 
 
 def _of_groups(
@@ -265,12 +281,13 @@ def _matrix(batch: Any) -> np.ndarray:
     """Return a record batch as an array; missing values become NaN, which the estimators name by their row."""
     import pyarrow.types
 
+    if _one_list(batch.schema):
+        column = batch.column(0)
+        if column.null_count:
+            raise ValueError(f"column {batch.schema[0].name!r} has missing lists")
+        return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), batch.schema[0].type.list_size)
     columns = []
     for field, column in zip(batch.schema, batch.columns, strict=True):
-        if pyarrow.types.is_fixed_size_list(field.type) and batch.num_columns == 1:
-            if column.null_count:
-                raise ValueError(f"column {field.name!r} has missing lists")
-            return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), field.type.list_size)
         if not (pyarrow.types.is_integer(field.type) or pyarrow.types.is_floating(field.type)):
             raise ValueError(
                 f"columns must be numbers (or one column of lists of one length), got {field.name!r} of {field.type}"
