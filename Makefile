@@ -10,9 +10,9 @@ install: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/python -m lrtheory.sweep overparam_sensing --preset small
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist loadfile
 test-all: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not browser and not gpu"
+	$(BIN)/python -m pytest -n logical --dist loadfile -m "not browser and not gpu"
 check-all: lint types test-all chromium
 	$(BIN)/python -m pytest -m browser -rs
 # For the tests that look at the report: from Debian, where that can be installed. Elsewhere they skip and say so.

@@ -1,5 +1,7 @@
 """How unequal the two factors should start: the rate of asymmetric gradient descent against rho.
 
+Their imbalance Delta = F^T F - G^T G hardly changes on the way; how it does is an identity, checked step by step.
+
 F starts with scale alpha and G with rho alpha, k > r. rho = 0 is a special case: with infinitely many measurements
 G never leaves the row space of M and the rate does not depend on alpha at all; with finitely many it does again.
 """
@@ -10,13 +12,17 @@ import numpy as np
 import pandas as pd
 
 from lrtheory import plotting
+from lrtheory.backend import to_numpy
 from lrtheory.first_order import GradientDescent
 from lrtheory.low_rank import RandomFactors
-from lrtheory.sensing.trials import chosen, late_rate, runs, table
+from lrtheory.random import Stream
+from lrtheory.sensing import theory
+from lrtheory.sensing.trials import chosen, columns, late_rate, runs, table
 from lrtheory.sweep import Experiment, grid, mean_claim, median_claim
 from lrtheory.sweep.frames import SEEDS, cases, largest, per_cell, where
 
 PAPER = "arXiv:2310.01769"
+STEPS = 100  # that are looked at for the imbalance
 RHOS = [0.0, 0.1, 0.2, 1 / 3, 0.5, 0.7, 0.85, 1.0]
 
 
@@ -46,17 +52,48 @@ def method(c):
 
 def run(cells, device):
     chosen(cells[0], "operator", ("identity", "gaussian"))
-    for group, _, result in runs(cells, device, method, reduce=True):
+    for group, made, result in runs(cells, device, method, reduce=True):
+        defect, change = imbalance_steps(made, group)
         for i, cell in enumerate(group):
-            yield cell, table(result, i)
+            yield cell, table(result, i, imbalance_defect=defect[i], imbalance_change=change[i])
+
+
+def imbalance_steps(problem, cells):
+    """Take the first steps of gradient descent and look at the imbalance of the factors.
+
+    Returns the largest difference between the imbalance after a step and what `theory.next_imbalance` says of it, and
+    the largest of what that adds to the imbalance before the step; both relative to the imbalance at the start. (In
+    the population case the steps are those of the reduced problem, from a start of the same scales.)
+    """
+    c = columns(cells)
+    algorithm, start = method(c)
+    stream = Stream(*(np.array([cell[name] for cell in cells]) for name in SEEDS))
+    state = algorithm.init(problem, start(problem, stream.child("start")), stream)
+    size = extent(theory.imbalance(state.x))
+    defect, change = np.zeros((2, len(cells)))
+    for _ in range(STEPS):
+        before = state.x
+        state = algorithm.step(problem, state)
+        predicted = theory.next_imbalance(before, problem.matrix_gradient(before)[1], c["step_size"])
+        defect = np.maximum(defect, extent(theory.imbalance(state.x) - predicted) / size)
+        change = np.maximum(change, extent(predicted - theory.imbalance(before)) / size)
+    return defect, change
+
+
+def extent(matrices):
+    return np.linalg.norm(to_numpy(matrices), axis=(-2, -1))
 
 
 AXES = ["operator", "n", "r", "k", "m", "alpha", "rho", "step_size", "max_steps", "form", "seed", "init_seed"]
 
 
 def summary(frame):
-    """One row for each cell, with its rate."""
-    return per_cell(frame, AXES, ["rate"], lambda cell: {"rate": late_rate(cell)})
+    """One row for each cell, with its rate and what its first steps do to the imbalance."""
+    return per_cell(frame, AXES, ["rate", "imbalance_defect", "imbalance_change"], measure)
+
+
+def measure(cell):
+    return {"rate": late_rate(cell)} | {name: cell[name].iloc[0] for name in ("imbalance_defect", "imbalance_change")}
 
 
 NAMES = {"identity": "population", "gaussian": "Gaussian"}
@@ -66,7 +103,7 @@ def claims(frame):
     if frame.empty:
         return []
     rows = summary(frame)
-    found = [*slowest_claims(rows), *anomaly_claims(where(rows, rho=0.0))]
+    found = [*slowest_claims(rows), *anomaly_claims(where(rows, rho=0.0)), *identity_claims(rows)]
     return sorted(found, key=lambda claim: claim.id)
 
 
@@ -80,6 +117,25 @@ def slowest_claims(rows):
             statement = f"median over seeds of the mean rate of err^2 at rho = {tried} over that at rho = 1 exceeds 1"
             source = f"that imbalance is what helps: {PAPER}; the form is observed"
             yield median_claim(f"E8.slowest{end}", f"{statement}{case}", source, (1.0, None), gain)
+
+
+def identity_claims(rows):
+    """The imbalance changes by terms of order eta^2 only, exactly those of the identity."""
+    source = "derived (lrtheory.sensing.theory), any measurements and any noise"
+    for end, case, part in cases(rows, AXES, ("alpha", "rho", *SEEDS), ["operator"]):
+        with np.errstate(divide="ignore"):
+            worst = np.log10(part.groupby("seed")[["imbalance_defect", "imbalance_change"]].agg(max_of))
+        words = f"mean of log10 of the largest, over all starts and the first {STEPS} steps"
+        of = "relative to Delta at the start, Delta = F^T F - G^T G"
+        statement = f"{words}, |Delta_(t+1) - Delta_t - eta^2 (G^T R^T R G - F^T R R^T F)|_F {of}, is below -12{case}"
+        yield mean_claim(f"T8.identity{end}", statement, f"identity: {source}", (None, -12), worst["imbalance_defect"])
+        statement = f"{words}, eta^2 |G^T R^T R G - F^T R R^T F|_F {of}, is above -6{case}"
+        size = "what the identity is about is no rounding; observed"
+        yield mean_claim(f"T8.change{end}", statement, size, (-6, None), worst["imbalance_change"])
+
+
+def max_of(values):
+    return values.to_numpy().max()  # NaN of a failed cell stays NaN
 
 
 def anomaly_claims(rows):
@@ -147,7 +203,7 @@ def panel_alpha(ax, parts):
 
 experiment = Experiment(
     name="imbalance",
-    version=1,
+    version=2,
     title="Unequal starts speed asymmetric gradient descent up",
     paper=PAPER,
     presets=PRESETS,

@@ -22,16 +22,18 @@ from lrtheory.sweep.frames import SEEDS, cases, largest, per_cell, where
 PAPER = "arXiv:2301.11500"
 
 
-def preset(n, r, kappa, m, alphas, steps, seeds, form="gram"):
+def preset(n, r, kappa, m, alphas, steps, seeds, form="gram", storage="float64"):
     shared = dict(n=n, r=r, k=2 * r, kappa=kappa, spectrum="geometric", step_size=0.1, max_steps=steps, alpha=alphas)
     seeds = dict(seed=range(seeds), init_seed=0)
-    return grid(operator="identity", **shared, **seeds) + grid(operator="gaussian", m=m, form=form, **shared, **seeds)
+    gaussian = dict(operator="gaussian", m=m, form=form, storage=storage)
+    return grid(operator="identity", **shared, **seeds) + grid(**gaussian, **shared, **seeds)
 
 
 PRESETS = {
     "small": preset(20, 3, 6, 1200, [1e-2, 1e-4, 1e-6], 1500, seeds=5),
-    "large": preset(300, 5, 16, 30_000, [1e-2, 1e-4, 1e-6], 4000, seeds=5, form="dense"),
-    "paper": preset(50, 5, 16, 5000, [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6], 4000, seeds=10, form="dense"),
+    "paper": preset(50, 5, 16, 5000, [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6], 4000, seeds=10),
+    # operators of 5.4 GB, for a GPU
+    "large": preset(300, 5, 16, 30_000, [1e-2, 1e-4, 1e-6], 4000, seeds=5, form="packed", storage="float32"),
 }
 
 
@@ -68,21 +70,8 @@ def distances(x, truth):
 
 
 AXES = [
-    *(
-        "operator",
-        "n",
-        "r",
-        "k",
-        "kappa",
-        "spectrum",
-        "m",
-        "alpha",
-        "step_size",
-        "max_steps",
-        "form",
-        "seed",
-        "init_seed",
-    ),
+    *("operator", "n", "r", "k", "kappa", "spectrum", "m", "alpha", "step_size", "max_steps", "form", "storage"),
+    *SEEDS,
 ]
 
 

@@ -20,8 +20,9 @@ from lrtheory.sweep import Experiment, grid, mean_claim
 from lrtheory.sweep.frames import SEEDS, by_seed, cases, largest, per_cell, where
 
 
-def preset(n, r, ranks, m, noises, steps, seeds, form="dense"):
-    shared = dict(operator="gaussian", n=n, r=r, m=m, noise=noises, form=form, seed=range(seeds), init_seed=0)
+def preset(n, r, ranks, m, noises, steps, seeds, form="dense", storage="float64"):
+    shared = dict(operator="gaussian", n=n, r=r, m=m, noise=noises, form=form, storage=storage)
+    shared |= dict(seed=range(seeds), init_seed=0)
     rows = [
         dict(method="gd", k=ranks, max_steps=steps, **USUAL["gd"]),
         dict(method="agn", k=ranks, max_steps=min(400, steps), **USUAL["agn"]),
@@ -33,8 +34,9 @@ def preset(n, r, ranks, m, noises, steps, seeds, form="dense"):
 NOISES = [1e-4, 1e-3, 1e-2, 1e-1]
 PRESETS = {
     "small": preset(24, 2, [2, 4, 8], 800, NOISES, 2000, seeds=5),
-    "paper": preset(100, 3, [3, 6, 12], 6000, NOISES, 5000, seeds=5),
-    "large": preset(300, 3, [3, 6, 12], 18_000, NOISES, 5000, seeds=5),
+    "paper": preset(100, 3, [3, 6, 12], 6000, NOISES, 5000, seeds=5, storage="float32"),
+    # operators of 6.5 GB, for a GPU
+    "large": preset(300, 3, [3, 6, 12], 18_000, NOISES, 5000, seeds=5, storage="float32"),
 }
 
 
@@ -46,6 +48,7 @@ def run(cells, device):
 
 AXES = [
     *("method", "operator", "n", "r", "k", "m", "noise", "alpha", "rho", "step_size", "max_steps", "form"),
+    "storage",
     *SEEDS,
 ]
 

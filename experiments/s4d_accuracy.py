@@ -66,7 +66,12 @@ def plain(w, x, length):
 
 
 def kernel_error(c):
-    """Largest error over largest value; the result has the stated precision."""
+    """Largest error over largest value; the result has the stated precision.
+
+    NaN, which leaves the claims open, where the platform's long double is no longer than a double.
+    """
+    if np.finfo(np.longdouble).eps > 1e-18:
+        return {"error": np.nan}
     w, x = nodes(c)
     exact = extended(w, x, c["length"])
     if c["algorithm"] == "complex64":

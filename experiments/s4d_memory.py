@@ -1,7 +1,7 @@
 """How far back a frozen diagonal system remembers: the best readout of its state, without training.
 
-The poles are those of an initialisation, and only C is chosen, by ridge regression. Two tasks: the kernel that is a
-Gaussian bump at the delay tau, and the input itself, tau ago, for band-limited noise.
+The poles are those of an initialisation, and only C is chosen, by ridge regression. Three tasks: the kernel that is a
+Gaussian bump at the delay tau; the input itself, tau ago, for band-limited noise; and its whole history since then.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from lrtheory import plotting
 from lrtheory.random import Stream
-from lrtheory.ssm import poles
+from lrtheory.ssm import poles, sequential_scan
 from lrtheory.sweep import Experiment, grid, share_claim, value_claim
 from lrtheory.sweep.frames import by_seed, cases, complete, finished, largest
 
@@ -21,6 +21,9 @@ TIKHONOV = 1e-4  # the penalty is |TIKHONOV c|^2, for columns of norm one
 INITS = ("legs", "inv", "lin", "quad", "inv2", "real")
 DRAWN = ("rand",)
 DELAYS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+RECORD = 64  # lengths of noise: with 4, a fit of 64 states to noise of this band is not about the noise's future
+SAMPLES = 16  # in the shortest period of the noise, that a fit is made at
+SPACING = 0.125  # of the moments of a history, a quarter of the shortest period
 
 
 def preset(N, dt, length, delays, seeds):
@@ -28,7 +31,7 @@ def preset(N, dt, length, delays, seeds):
     return (
         grid(task="bump", init=INITS, **shared)
         + grid(task="bump", init=DRAWN, seed=range(seeds), **shared)
-        + grid(task="noise", init=(*INITS, *DRAWN), band=2.0, seed=range(seeds), **shared)
+        + grid(task=["noise", "history"], init=(*INITS, *DRAWN), band=2.0, seed=range(seeds), record=RECORD, **shared)
     )
 
 
@@ -44,14 +47,9 @@ def nodes(c):
     return c["dt"] * poles(c["N"], c["init"], stream=Stream(c.get("seed", 0), "initialisation"))
 
 
-def columns(c, x):
-    """The basis kernels, real parts and imaginary parts, each of norm one: ``(length, modes)``."""
-    modes = np.exp(np.arange(c["length"])[:, None] * x)
-    return unit(np.concatenate([modes.real, modes.imag], axis=1))
-
-
-def unit(made):
-    """Columns of norm one; a column that is zero (of a real pole's imaginary part) is left out."""
+def columns(made):
+    """Real and imaginary parts, each of norm one, without those that are zero: the imaginary parts of real poles."""
+    made = np.concatenate([made.real, made.imag], axis=1)
     size = np.linalg.norm(made, axis=0)
     return made[:, size > 0] / size[size > 0]
 
@@ -59,27 +57,51 @@ def unit(made):
 def ridge(made, target, tikhonov):
     """argmin |made c - target|^2 + |tikhonov c|^2, as least squares of the stacked system."""
     below = tikhonov * np.eye(made.shape[1])
-    return np.linalg.lstsq(np.vstack([made, below]), np.concatenate([target, np.zeros(len(below))]), rcond=None)[0]
+    target = np.concatenate([target, np.zeros((len(below), *target.shape[1:]))])
+    return np.linalg.lstsq(np.vstack([made, below]), target, rcond=None)[0]
 
 
 def bump_error(c, x):
     """Relative L2 error of the fitted kernel."""
-    target = np.exp(-((np.arange(c["length"]) * c["dt"] - c["delay"]) ** 2) / (2 * WIDTH**2))
-    made = columns(c, x)
+    steps = np.arange(c["length"])
+    target = np.exp(-((steps * c["dt"] - c["delay"]) ** 2) / (2 * WIDTH**2))
+    made = columns(np.exp(steps[:, None] * x))
     return np.linalg.norm(made @ ridge(made, target, c["tikhonov"]) - target) / np.linalg.norm(target)
 
 
-def noise_error(c, x):
-    """Relative L2 error of u(t - tau), fitted on the first half of a long record and measured on the second."""
-    length, tau = 4 * c["length"], round(c["delay"] / c["dt"])
+def recall_errors(c, x, delays):
+    """Relative L2 errors of u(t - tau), read from the states, for several tau.
+
+    Fitted on the first half of a long record and measured on the second, without what follows the start at rest, at
+    some samples in each period of the band.
+    """
+    length = c["record"] * c["length"]
     u = band_limited(length, c["dt"], c["band"], Stream(c["seed"], "input"))
-    kernels = columns(c, x)
-    states = convolved(kernels, u)[c["length"] :]
-    target = np.concatenate([np.zeros(tau), u[: length - tau]])[c["length"] :]
+    times = np.arange(0, length, max(1, int(1 / (SAMPLES * c["band"] * c["dt"]))))
+    made = states(x, u, times, c["length"])
+    lags = [round(delay / c["dt"]) for delay in delays]
+    target = np.stack([np.where(times >= lag, u[times - lag], 0.0) for lag in lags], axis=1)
+    made, target = columns(made[times >= c["length"]]), target[times >= c["length"]]
     half = len(target) // 2
-    scale = np.linalg.norm(states[:half], axis=0)
-    fit = ridge(states[:half] / scale, target[:half], c["tikhonov"] * np.linalg.norm(target[:half]))
-    return np.linalg.norm(states[half:] / scale @ fit - target[half:]) / np.linalg.norm(target[half:])
+    scale = np.linalg.norm(made[:half], axis=0)
+    fit = ridge(made[:half] / scale, target[:half], c["tikhonov"])
+    missed = target[half:] - made[half:] / scale @ fit
+    return np.linalg.norm(missed, axis=0) / np.linalg.norm(target[half:], axis=0)
+
+
+def states(x, u, times, piece):
+    """The states of all modes at some times, ``(times, M)``, piece by piece: all of them would fill the memory."""
+    state, kept = None, []
+    for start in range(0, len(u), piece):
+        z = sequential_scan(x, u[start : start + piece, None], state)
+        kept.append(z[times[(times >= start) & (times < start + piece)] - start])
+        state = z[-1]
+    return np.concatenate(kept)
+
+
+def moments(c):
+    """Delays that a history up to tau is judged at, tau the last."""
+    return [*np.arange(0.0, c["delay"] - SPACING / 2, SPACING).tolist(), c["delay"]]
 
 
 def band_limited(length, dt, band, stream):
@@ -90,21 +112,20 @@ def band_limited(length, dt, band, stream):
     return u / np.std(u)
 
 
-def convolved(kernels, u):
-    """Causal convolution of each column with u, ``(len(u), columns)``."""
-    size = len(u) + len(kernels) - 1
-    return np.fft.irfft(np.fft.rfft(kernels, size, axis=0) * np.fft.rfft(u, size)[:, None], size, axis=0)[: len(u)]
-
-
-MEASURED = {"bump": bump_error, "noise": noise_error}
-
-
 def run(cells, device):
-    for c in cells:
-        yield c, {"error": float(MEASURED[c["task"]](c, nodes(c)))}
+    """Cells differ in the delay only: one record and one factorisation serve them all."""
+    c, x = cells[0], nodes(cells[0])
+    if c["task"] == "bump":
+        yield from ((cell, {"error": float(bump_error(cell, x))}) for cell in cells)
+        return
+    wanted = [[cell["delay"]] if c["task"] == "noise" else moments(cell) for cell in cells]
+    delays = sorted({delay for some in wanted for delay in some})
+    errors = dict(zip(delays, recall_errors(c, x, delays), strict=True))
+    for cell, some in zip(cells, wanted, strict=True):
+        yield cell, {"error": float(np.sqrt(np.mean([errors[delay] ** 2 for delay in some])))}
 
 
-AXES = ["task", "init", "N", "dt", "length", "delay", "tikhonov", "band", "seed"]
+AXES = ["task", "init", "N", "dt", "length", "delay", "tikhonov", "band", "record", "seed"]
 
 REFERENCE = {
     "legs": (0.159, 0.160, 0.231),
@@ -138,21 +159,26 @@ def reference_claims(rows):
 
 def order_claims(rows):
     """LegS and its interpolation remember better than random frequencies; the modes of lin all have the period 2."""
-    for end, case, part in cases(rows[rows["task"] == "noise"], AXES, ("init", "seed"), ["delay"]):
-        errors = part.pivot(index="seed", columns="init", values="error")
-        for name in [name for name in ("legs", "inv") if name in errors and "rand" in errors]:
-            better = (errors[name] < errors["rand"]).where(errors[[name, "rand"]].notna().all(axis=1))
-            statement = f"share of seeds on which {name} recalls noise better than random frequencies{case}"
-            source = f"that random frequencies fail at long range: {PAPER}"
-            values = by_seed(better.reset_index(), better)
-            yield share_claim(f"S4D.F8.noise.{name}{end}", f"{statement} is above a half", source, (0.5, 1.0), values)
+    for task, verb in (("noise", "recalls noise"), ("history", "recalls the history of noise")):
+        for end, case, part in cases(rows[rows["task"] == task], AXES, ("init", "seed"), ["delay"]):
+            errors = part.pivot(index="seed", columns="init", values="error")
+            for name in [name for name in ("legs", "inv") if name in errors and "rand" in errors]:
+                better = (errors[name] < errors["rand"]).where(errors[[name, "rand"]].notna().all(axis=1))
+                statement = f"share of seeds on which {name} {verb} better than random frequencies{case}"
+                source = f"that random frequencies fail at long range: {PAPER}"
+                values = by_seed(better.reset_index(), better)
+                text = f"{statement} is above a half"
+                yield share_claim(f"S4D.F8.{task}.{name}{end}", text, source, (0.5, 1.0), values)
+
+
+TITLES = {"bump": "Gaussian bump", "noise": "band-limited noise", "history": "its history since"}
 
 
 def figure(frame):
     with plotting.style():
-        fig, axes = plotting.panels(1, 2)
+        fig, axes = plotting.panels(1, 3, height=2.4)
         frame = complete(finished(frame, "error"), [*AXES, "error"])
-        for ax, task, title in zip(axes, MEASURED, ("Gaussian bump", "band-limited noise"), strict=True):
+        for ax, (task, title) in zip(axes, TITLES.items(), strict=True):
             rows = frame[frame["task"] == task]
             if rows.empty:
                 plotting.no_data(ax)
@@ -162,15 +188,14 @@ def figure(frame):
             names = [name for name in (*INITS, *DRAWN) if name in set(rows["init"])]
             for i, name in enumerate(names):
                 plotting.points(ax, rows[rows["init"] == name], "delay", "error", i, name, line=True)
-            plotting.decorate(
-                ax, rf"delay $\tau$ ({title})", "relative $L_2$ error", yscale="log", legend="lower right"
-            )
+            label, legend = rf"delay $\tau$ ({title})", "lower right" if task == "noise" else None
+            plotting.decorate(ax, label, "relative $L_2$ error", yscale="log", legend=legend)
         return fig
 
 
 experiment = Experiment(
     name="s4d_memory",
-    version=1,
+    version=2,
     title="What a frozen diagonal system remembers",
     paper=PAPER,
     presets=PRESETS,

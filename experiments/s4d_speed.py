@@ -71,7 +71,7 @@ def claims(frame):
 
 
 def gains(end, case, part):
-    if part["length"].iloc[0] < 4096:
+    if part["length"].iloc[0] < 1024:
         return
     times = part.pivot(index="seed", columns="algorithm", values="seconds")
     if "gemm" in times and "complex64" in times:

@@ -14,7 +14,7 @@ from lrtheory import plotting
 from lrtheory.sensing.methods import USUAL, published
 from lrtheory.sensing.trials import late_rate, runs, table
 from lrtheory.sweep import Experiment, grid, median_claim, share_claim
-from lrtheory.sweep.frames import SEEDS, by_seed, cases, finished, largest, per_cell, where
+from lrtheory.sweep.frames import SEEDS, by_seed, cases, complete, finished, largest, per_cell, where
 
 PAPER = "arXiv:2310.01769"
 
@@ -35,14 +35,15 @@ def population(n, r, k):
     return dict(operator="identity", n=n, r=r, k=k)
 
 
-def gaussian(n, r, k, m, form="gram"):
-    return dict(operator="gaussian", n=n, r=r, k=k, m=m, form=form)
+def gaussian(n, r, k, m, form="gram", storage="float64"):
+    return dict(operator="gaussian", n=n, r=r, k=k, m=m, form=form, storage=storage)
 
 
 PRESETS = {
     "small": preset(4000, 20, population(50, 3, 5), gaussian(24, 2, 4, 480)),
     "paper": preset(10_000, 20, population(50, 3, 5), gaussian(50, 3, 5, 1500, "dense")),
-    "large": preset(10_000, 5, population(500, 3, 5), gaussian(500, 3, 5, 15_000, "dense")),
+    # operators of 15 GB, for a GPU
+    "large": preset(10_000, 5, population(500, 3, 5), gaussian(500, 3, 5, 15_000, "dense", "float32")),
 }
 
 
@@ -55,6 +56,7 @@ def run(cells, device):
 
 AXES = [
     *("method", "operator", "n", "r", "k", "m", "alpha", "rho", "step_size", "max_steps", "tolerance", "form"),
+    "storage",
     *SEEDS,
 ]
 NAMES = {"identity": "population", "gaussian": "Gaussian"}
@@ -84,21 +86,27 @@ def claims(frame):
 def order_claims(rows):
     """The symmetric factorisation ends last; preconditioning reaches the tolerance first."""
     for end, case, part in cases(rows, AXES, ("method", "rho", "step_size", *SEEDS), ["operator"]):
-        by = part.assign(row=part["method"] + part["rho"].map(lambda rho: f" {rho:.2g}" if rho == rho else ""))
-        final = by.pivot(index=list(SEEDS), columns="row", values="final")
-        count = by.pivot(index=list(SEEDS), columns="row", values="iterations")
-        if "gd_sym" in final and len(final.columns) > 1:
-            last = (final["gd_sym"] > final.drop(columns="gd_sym").max(axis=1, skipna=False)).where(
-                final.notna().all(axis=1)
-            )
+        final, count = (
+            part.pivot(index=list(SEEDS), columns=["method", "rho", "step_size"], values=value)
+            for value in ("final", "iterations")
+        )
+        last, first = (compared(table, method) for table, method in ((final, "gd_sym"), (-count, "prec_gd_random")))
+        if last is not None:
             statement = f"share of seeds on which the symmetric factorisation has the largest error at the end{case},"
             source = f"1/T^2 against exp(-Omega(alpha^2 T)), {PAPER}"
             yield share_claim(f"E4.last{end}", statement + " is above a half", source, (0.5, 1.0), last)
-        if "prec_gd_random" in count and len(count.columns) > 1:
-            others = count.drop(columns="prec_gd_random").min(axis=1, skipna=False)
-            first = (count["prec_gd_random"] < others).where(count.notna().all(axis=1))
+        if first is not None:
             statement = f"share of seeds on which PrecGD needs the fewest iterations to the tolerance{case},"
             yield share_claim(f"E4.first{end}", statement + " is above a half", "observed", (0.5, 1.0), first)
+
+
+def compared(values, method):
+    """On which seeds a method has the largest values, at each of its step sizes; None without a second method."""
+    own = values.columns.get_level_values("method") == method
+    if own.all() or not own.any():
+        return None
+    larger = values.loc[:, own].min(axis=1, skipna=False) > values.loc[:, ~own].max(axis=1, skipna=False)
+    return larger.where(values.notna().all(axis=1))
 
 
 def imbalance_claims(rows):
@@ -114,18 +122,18 @@ def imbalance_claims(rows):
 def figure(frame):
     with plotting.style():
         fig, axes = plotting.panels(1, 2)
-        frame = finished(frame)
+        frame = complete(finished(frame), [*AXES, "iteration"])
         for ax, name, scale in zip(axes, NAMES, ("log", "linear"), strict=True):
-            rows = where(frame, operator=name) if "operator" in frame else frame
+            rows = where(frame, operator=name)
+            rows = rows[rows["iteration"] > 0] if scale == "log" else rows
             if len(rows):
-                panel(ax, largest(rows, [a for a in AXES if a in rows], ["method", "rho", "step_size"]), scale)
+                panel(ax, largest(rows, AXES, ["method", "rho", "step_size"]), scale)
             else:
                 plotting.no_data(ax)
         return fig
 
 
 def panel(ax, rows, scale):
-    rows = rows[rows["iteration"] > 0] if scale == "log" else rows
     series = [(r"$XX^\top$", rows[rows["method"] == "gd_sym"])]
     plain = rows[rows["method"] == "gd"]
     series += [

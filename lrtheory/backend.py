@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+from functools import cache
 from typing import Any
 
 import array_api_compat
@@ -54,8 +55,11 @@ def twin(name: str, *arrays: Array) -> Any:
         What the kernels will be given: all NumPy, or all CuPy. A mixture has no kernels.
     """
     kind = "_cpu" if is_numpy(*arrays) else "_gpu" if is_cupy(*arrays) else None
-    if kind is None:
-        return None
+    return None if kind is None else _module(name, kind)
+
+
+@cache
+def _module(name: str, kind: str) -> Any:
     package, _, family = name.rpartition(".")
     return importlib.import_module(f"{package}.{kind}_{family}" if family else f"{package}.{kind}")
 

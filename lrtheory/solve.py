@@ -28,13 +28,25 @@ from lrtheory._iterates import (
 from lrtheory.backend import is_array, like, namespace, to_numpy
 from lrtheory.factors import Factors
 from lrtheory.random import Stream, as_stream
-from lrtheory.stopping import Below, Stalled
+from lrtheory.stopping import Above, Below, Stalled
 from lrtheory.trace import Result, Trace
 
-__all__ = ["Below", "Stalled", "State", "batch_shape", "finite", "geometric_grid", "record_grid", "select", "solve"]
+__all__ = [
+    "Above",
+    "Below",
+    "Stalled",
+    "State",
+    "batch_shape",
+    "finite",
+    "geometric_grid",
+    "record_grid",
+    "select",
+    "solve",
+]
 
-RUNNING, DIVERGED, TIMED_OUT = "running", "diverged", "timed out"
-CONVERGED, STOPPED = Below.status, Stalled.status
+RUNNING, TIMED_OUT = "running", "timed out"
+CONVERGED, STOPPED, DIVERGED = Below.status, Stalled.status, Above.status
+Rule = Above | Below | Stalled
 PER_DECADE = 30
 CHUNK_SECONDS = 0.2
 
@@ -72,7 +84,7 @@ def solve(
     max_steps: int,
     record: str | Sequence[int] | np.ndarray = "geometric",
     watch: Mapping[str, float] | None = None,
-    stop: Below | Stalled | Sequence[Below | Stalled] | None = None,
+    stop: Rule | Sequence[Rule] | None = None,
     time_limit: float | None = None,
     checkpoint: tuple[str | os.PathLike[str], float] | None = None,
     stream: int | np.ndarray | Stream = 0,
@@ -97,7 +109,7 @@ def solve(
         ``{"error": 1e-6}`` finds the first step at which the metric is below the threshold (``Result.first_below``). It
         is looked for on a fixed geometric grid and then by bisection from the state kept at the grid point before:
         exact where the metric crosses once within that 8 % segment.
-    stop : Below, Stalled or a sequence of them, optional
+    stop : Below, Above, Stalled or a sequence of them, optional
         Seen on the same grid. Otherwise only `max_steps` and non-finite iterates end a run.
     time_limit : float, optional
         Seconds; unfinished elements get the status "timed out".
@@ -128,9 +140,9 @@ def solve(
         raise ValueError(f"max_steps must be an integer >= 0, got {max_steps!r}")
     if time_limit is not None and not time_limit > 0:
         raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
-    stops = [] if stop is None else [stop] if isinstance(stop, (Below, Stalled)) else list(stop)
-    if any(not isinstance(s, (Below, Stalled)) for s in stops):
-        raise TypeError(f"stop must be Below(metric, threshold), Stalled(metric) or a sequence of them, got {stop!r}")
+    stops = [] if stop is None else [stop] if isinstance(stop, Rule) else list(stop)
+    if any(not isinstance(s, Rule) for s in stops):
+        raise TypeError(f"stop must be Below, Above, Stalled or a sequence of them, got {stop!r}")
     if watch is not None and not isinstance(watch, Mapping):
         raise TypeError(f"watch must map metrics to thresholds, like {{'error': 1e-6}}, got {watch!r}")
     for name, value in dict(watch or {}).items():
@@ -190,7 +202,7 @@ class _Run:
         stream: Stream,
         batch: tuple[int, ...],
         watch: dict[str, float],
-        stops: list[Below | Stalled],
+        stops: list[Rule],
     ) -> None:
         self.problem, self.algorithm, self.stream, self.batch = problem, algorithm, stream, batch
         self.watch, self.stops = watch, stops

@@ -27,6 +27,27 @@ class Below:
 
 
 @dataclass(frozen=True)
+class Above:
+    """End an element (status "diverged") when a metric is above a threshold, seen on the grid of 30 a decade.
+
+    Methods that scale with their iterate diverge by a nearly constant factor a step: they would go on for hundreds of
+    steps until a number overflows, and count as running.
+    """
+
+    metric: str
+    threshold: float
+
+    status = "diverged"
+
+    def __post_init__(self) -> None:
+        _check("Above", "threshold", self.threshold, lambda v: not np.isnan(v), "a number, not NaN")
+
+    def reached(self, t: int, value: np.ndarray, history: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
+        """Return which elements have reached it at step t, given the metric now and at the grid points before."""
+        return value > self.threshold
+
+
+@dataclass(frozen=True)
 class Stalled:
     """Stop an element (status "stopped") when a metric has ceased to fall, seen on the grid of 30 a decade.
 

@@ -62,4 +62,4 @@ def test_between_records_solve_passes_over_the_data_for_steps_only(stop):
     start = RandomFactors(2, 1.0, rho=1.0)
     steps = 40
     solve(problem, Plain(0.1), start=start, max_steps=steps, record=[0, steps], stop=stop, watch={"error": 1e-30})
-    assert len(problem.passes) == 2 * steps + 2  # two a step, one a record
+    assert len(problem.passes) == 2 * steps + 4  # two a step, two for the guard before the first, one a record

@@ -39,6 +39,17 @@ def test_example_sweeps_the_new_algorithm_beside_the_old(example, tmp_path, monk
         assert float(line.split()[-1]) == pytest.approx(number, rel=0.05)
 
 
+def test_state_space_example_runs(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    (code,) = (block for block in blocks if "ssm.s4d" in block)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["kernel"].shape == (8, 16384)
+    reason, shape = capsys.readouterr().out.splitlines()
+    assert reason
+    assert shape == "(8, 64)"
+
+
 def test_nothing_is_left_to_fill_in():
     assert not re.findall(r"\b[A-Z]{3,}_[A-Z]{3,}\b", README.read_text().replace("NUMBA_CACHE_DIR", ""))
 

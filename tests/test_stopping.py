@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from lrtheory.solve import Below, Stalled, State, geometric_grid, solve
+from lrtheory.solve import Above, Below, Stalled, State, geometric_grid, solve
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +97,14 @@ def test_the_first_rule_that_is_reached_counts():
     assert result.state.t[1] == 1000
 
 
+def test_above_ends_an_element_as_diverged_where_the_grid_first_sees_it():
+    """Growth by 2 % a step reaches 1e6 at t = 698 and would take 36,000 steps to overflow; NaN compares as nothing."""
+    result = run(lambda t: 1.02**t, lambda t: 1.0, lambda t: np.nan, max_steps=3000, stop=Above("size", 1e6))
+    assert result.status.tolist() == ["diverged", "running", "running"]
+    assert result.state.t[0] == next(t for t in geometric_grid(3000) if t >= 698)
+    assert np.isnan(result.trace.metrics["size"][-1, 0])
+
+
 class Interrupted(Exception):
     pass
 
@@ -127,6 +135,8 @@ def test_a_resumed_run_remembers_what_was_seen(tmp_path):
         (lambda: Stalled("size", min_steps=-1), "min_steps .*-1"),
         (lambda: Below("size", np.nan), "threshold of Below .*nan"),
         (lambda: Below("size", "small"), "threshold"),
+        (lambda: Above("size", np.nan), "threshold of Above .*nan"),
+        (lambda: Above("size", True), "threshold of Above .*True"),
     ],
 )
 def test_bad_rules(make, message):

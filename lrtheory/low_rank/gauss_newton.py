@@ -10,6 +10,7 @@ import numpy as np
 from lrtheory.backend import Array, per_element
 from lrtheory.factors import Factors, transpose
 from lrtheory.first_order import check_step_size
+from lrtheory.low_rank.guard import GuardedState, guarded
 from lrtheory.low_rank.preconditioned import check_factors, dual_factor
 from lrtheory.operators.loops import repeat_step
 from lrtheory.random import Stream
@@ -26,7 +27,7 @@ class ApproximatedGaussNewton:
     ----------
     step_size : float or array of batch shape
         eta, at most ``2 / (1 + delta)`` with the restricted isometry constant delta. With eta = 1 and few measurements
-        some runs diverge.
+        some runs diverge (for when, see `lrtheory.low_rank.guard.GuardedState`).
     rcond : float
         Eigenvalues of a k x k Gram matrix up to `rcond` times its largest count as zero, ``0 <= rcond < 1``.
 
@@ -60,13 +61,13 @@ class ApproximatedGaussNewton:
         if not 0 <= self.rcond < 1:
             raise ValueError(f"rcond must lie in 0 <= rcond < 1, got {self.rcond!r}")
 
-    def init(self, problem: Any, x: Factors, stream: Stream) -> State:
+    def init(self, problem: Any, x: Factors, stream: Stream) -> GuardedState:
         check_factors(x, asymmetric=True)
-        return State.first(problem, x)
+        return GuardedState.first(problem, x)
 
-    def step(self, problem: Any, state: State) -> State:
-        x = alternate(problem, state.x, self.step_size, self.rcond)
-        return replace(state, x=x, t=state.t + 1)
+    def step(self, problem: Any, state: GuardedState) -> GuardedState:
+        value, x = alternate(problem, state.x, self.step_size, self.rcond)
+        return replace(state, x=guarded(value, state, x), t=state.t + 1)
 
     def advance(self, problem: Any, state: State, n_steps: int, active: np.ndarray) -> Any:
         return repeat_step(self, problem, state, n_steps, active)
@@ -106,21 +107,25 @@ class AlternatingPreconditionedGradientDescent:
     def __post_init__(self) -> None:
         check_step_size(self.step_size)
 
-    def init(self, problem: Any, x: Factors, stream: Stream) -> State:
+    def init(self, problem: Any, x: Factors, stream: Stream) -> GuardedState:
         check_factors(x, asymmetric=True)
-        return State.first(problem, x)
+        return GuardedState.first(problem, x)
 
-    def step(self, problem: Any, state: State) -> State:
-        return replace(state, x=alternate(problem, state.x, self.step_size), t=state.t + 1)
+    def step(self, problem: Any, state: GuardedState) -> GuardedState:
+        value, x = alternate(problem, state.x, self.step_size)
+        return replace(state, x=guarded(value, state, x), t=state.t + 1)
 
     def advance(self, problem: Any, state: State, n_steps: int, active: np.ndarray) -> Any:
         return repeat_step(self, problem, state, n_steps, active)
 
 
-def alternate(problem: Any, x: Factors, step_size: Any, rcond: float | None = None) -> Factors:
-    """Return the factors after a half-step of the left one and then one of the right one; `rcond` as `dual_factor`."""
+def alternate(problem: Any, x: Factors, step_size: Any, rcond: float | None = None) -> tuple[Array, Factors]:
+    """Return the loss at x, and the factors after a half-step of the left one and then one of the right one.
+
+    `rcond` is that of `dual_factor`.
+    """
     eta = per_element(step_size, x)
-    _, residual = problem.matrix_gradient(x)
+    value, residual = problem.matrix_gradient(x)
     x = Factors(x.left - eta * (residual @ dual_factor(x.right, rcond=rcond)), x.right)
     _, residual = problem.matrix_gradient(x)
-    return Factors(x.left, x.right - eta * (transpose(residual) @ dual_factor(x.left, rcond=rcond)))
+    return value, Factors(x.left, x.right - eta * (transpose(residual) @ dual_factor(x.left, rcond=rcond)))

@@ -10,6 +10,7 @@ import numpy as np
 from lrtheory.backend import Array, is_array, is_numpy, namespace, per_element, to_numpy
 from lrtheory.factors import Factors, transpose
 from lrtheory.first_order import check_step_size
+from lrtheory.low_rank.guard import GuardedState, guarded
 from lrtheory.operators.loops import repeat_step
 from lrtheory.random import Stream
 from lrtheory.solve import State
@@ -99,7 +100,7 @@ class ScaledGradientDescent:
         eta. A rate that depends on no condition number wants 1/2 and a spectral start without damping [1]_, about 0.3
         and a small start with it.
     damping : float or array of batch shape
-        lambda >= 0, a small multiple of sigma_r. Too large a one stalls, too small a one blows up.
+        lambda >= 0, a small multiple of sigma_r. Too large a one slows, too small a one blows up.
 
     Raises
     ------
@@ -109,8 +110,11 @@ class ScaledGradientDescent:
     Notes
     -----
     One pass over the data and O((n1 + n2) k^2) a step. For k > r the redundant singular values of the factors tend to
-    zero. Where a factor without damping has lost rank to rounding its inverse does not exist: that element ends as
-    "diverged" at the last iterate, and `Result.events["rank_deficient"]` holds its step.
+    zero. With a fixed damping they do so by a power law, as they shrink by ``1 - eta s^2 / lambda`` a step once s^2 is
+    below lambda: the squared error ends in ``(k - r) lambda^2 / (4 eta^2 t^2)`` (symmetric factors, population case;
+    `lrtheory.sensing.theory.damped_error_squared`). Where a factor without damping has lost rank to rounding its
+    inverse does not exist: that element ends as "diverged" at the last iterate, and `Result.events["rank_deficient"]`
+    holds its step. With too large a step it diverges for good (`lrtheory.low_rank.guard.GuardedState` says when).
 
     References
     ----------
@@ -129,15 +133,16 @@ class ScaledGradientDescent:
         if values.dtype.kind not in "fiu" or not np.isfinite(values).all() or (values < 0).any():
             raise ValueError(f"damping must be finite and not negative, a number or an array, got {self.damping!r}")
 
-    def init(self, problem: Any, x: Factors, stream: Stream) -> State:
+    def init(self, problem: Any, x: Factors, stream: Stream) -> GuardedState:
         check_factors(x)
-        return State.first(problem, x)
+        return GuardedState.first(problem, x)
 
-    def step(self, problem: Any, state: State) -> State:
+    def step(self, problem: Any, state: GuardedState) -> GuardedState:
         x = state.x
-        _, residual = problem.matrix_gradient(x)
+        value, residual = problem.matrix_gradient(x)
         direction = preconditioned(problem, residual, x.map(lambda factor: dual_factor(factor, self.damping)))
-        return replace(state, x=x - direction * per_element(self.step_size, x), t=state.t + 1)
+        x = x - direction * per_element(self.step_size, x)
+        return replace(state, x=guarded(value, state, x), t=state.t + 1)
 
     def advance(self, problem: Any, state: State, n_steps: int, active: np.ndarray) -> Any:
         return repeat_step(self, problem, state, n_steps, active)
@@ -181,11 +186,11 @@ class PreconditionedGradientDescent:
     def __post_init__(self) -> None:
         check_step_size(self.step_size)
 
-    def init(self, problem: Any, x: Factors, stream: Stream) -> State:
+    def init(self, problem: Any, x: Factors, stream: Stream) -> GuardedState:
         check_factors(x)
-        return State.first(problem, x)
+        return GuardedState.first(problem, x)
 
-    def step(self, problem: Any, state: State) -> State:
+    def step(self, problem: Any, state: GuardedState) -> GuardedState:
         x = state.x
         xp = namespace(x.left)
         value, residual = problem.matrix_gradient(x)
@@ -194,7 +199,8 @@ class PreconditionedGradientDescent:
         n1 = x.shape[0]
         duals = Factors(dual) if x.symmetric else Factors(dual[..., :n1, :], dual[..., n1:, :])
         direction = preconditioned(problem, residual, duals)
-        return replace(state, x=x - direction * per_element(self.step_size, x), t=state.t + 1)
+        x = x - direction * per_element(self.step_size, x)
+        return replace(state, x=guarded(value, state, x), t=state.t + 1)
 
     def advance(self, problem: Any, state: State, n_steps: int, active: np.ndarray) -> Any:
         return repeat_step(self, problem, state, n_steps, active)

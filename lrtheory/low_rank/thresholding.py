@@ -8,17 +8,11 @@ from typing import Any
 from lrtheory.backend import Array, namespace, per_element
 from lrtheory.factors import Factors, as_matrix, concatenate, transpose
 from lrtheory.first_order import check_step_size
+from lrtheory.low_rank.guard import GuardedState, guarded
 from lrtheory.low_rank.preconditioned import check_factors
 from lrtheory.proximal import truncated_eigh, truncated_svd
 from lrtheory.random import Stream
 from lrtheory.solve import State, select
-
-
-@dataclass(frozen=True, eq=False)
-class GuardedState(State):
-    """`State` with the loss beyond which an element has diverged."""
-
-    largest_loss: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +37,8 @@ class IterativeHardThresholding:
     -----
     One pass over the data and a singular value decomposition of an n1 x n2 matrix a step; of a matrix of 2 k + r rows
     in the population case, which mu = 1 and k >= r solve in one step. The usual start is `ZeroFactors`. With few
-    measurements for its rank (k > r) it may diverge, by a nearly constant factor a step. It would take thousands of
-    steps to overflow; an element ends as "diverged" already when its residual is 1/eps times what y and the start
-    made it, where rounding has taken the last digit of y.
+    measurements for its rank (k > r) it may diverge, by a nearly constant factor a step (see
+    `lrtheory.low_rank.guard.GuardedState` for when it counts as diverged).
 
     References
     ----------
@@ -59,16 +52,12 @@ class IterativeHardThresholding:
 
     def init(self, problem: Any, x: Factors, stream: Stream) -> GuardedState:
         check_factors(x)
-        xp = namespace(x.left)
-        reference = problem.matrix_gradient(x)[0] + problem.matrix_gradient(x * 0.0)[0]
-        largest = xp.where(reference > 0, reference / xp.finfo(x.dtype).eps ** 2, xp.inf)
-        return GuardedState.first(problem, x, largest_loss=largest)
+        return GuardedState.first(problem, x)
 
     def step(self, problem: Any, state: GuardedState) -> GuardedState:
         value, residual = problem.matrix_gradient(state.x)
         x, _ = truncate(moved(state.x, residual, self.step_size), state.x)
-        nowhere = x.map(lambda a: namespace(a).full_like(a, float("nan")))
-        return replace(state, x=select(value > state.largest_loss, nowhere, x), t=state.t + 1)
+        return replace(state, x=guarded(value, state, x), t=state.t + 1)
 
 
 @dataclass(frozen=True, eq=False)

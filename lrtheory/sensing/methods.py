@@ -11,6 +11,7 @@ from lrtheory.low_rank import (
     ApproximatedGaussNewton,
     IterativeHardThresholding,
     NormalizedIterativeHardThresholding,
+    NuclearNorm,
     PreconditionedGradientDescent,
     RandomFactors,
     RiemannianConjugateGradient,
@@ -45,9 +46,13 @@ METHODS: dict[str, Callable[[Columns], tuple[Any, Any]]] = {
     ),
     "iht": lambda c: (IterativeHardThresholding(c["step_size"]), ZeroFactors(c["k"], asymmetric=True)),
     "niht": lambda c: (NormalizedIterativeHardThresholding(), ZeroFactors(c["k"], asymmetric=True)),
+    "nuclear": lambda c: (NuclearNorm(c["final"]), ZeroFactors(1, asymmetric=True)),
     "riemannian_gd": lambda c: (RiemannianGradientDescent(), SpectralFactors(c["k"], asymmetric=True)),
     "riemannian_cg": lambda c: (RiemannianConjugateGradient(), SpectralFactors(c["k"], asymmetric=True)),
 }
+
+RANKLESS = ("nuclear",)
+"""Methods without a search rank: their cells have no k."""
 
 _GENERIC = {"alpha": 1.0, "rho": 1.0}  # entries N(0, 1/n), as the paper of `agn` starts
 
@@ -64,12 +69,13 @@ USUAL: dict[str, dict[str, float]] = {
     "apgd": {"step_size": 0.5} | _GENERIC,
     "iht": {"step_size": 0.7},
     "niht": {},
+    "nuclear": {"final": 1e-6},
     "riemannian_gd": {},
     "riemannian_cg": {},
 }
 """The usual parameters of each method, for a truth with sigma_1 = 1: a cell says them all.
 
-`damping` is in units of sigma_r = 1 / kappa.
+`damping` is in units of sigma_r = 1 / kappa, `final` in units of ``|A*(y)|_2``.
 """
 
 
@@ -79,11 +85,16 @@ def published(c: Columns) -> tuple[Any, Any]:
     Parameters
     ----------
     c : dict
-        ``method`` and ``k``, and the parameters that `USUAL` lists for the method.
+        ``method``, ``k`` (but for `RANKLESS` methods), and the parameters that `USUAL` lists for the method.
 
     Raises
     ------
     ValueError
-        For an unknown method.
+        For an unknown method, or a parameter of it that is missing.
     """
-    return METHODS[check_name("method", c["method"], METHODS)](c)
+    method = check_name("method", c["method"], METHODS)
+    needed = USUAL[method] if method in RANKLESS else {"k": "the search rank", **USUAL[method]}
+    missing = [f"{name} (usual: {value})" for name, value in needed.items() if name not in c]
+    if missing:
+        raise ValueError(f"method {method!r} needs {', '.join(missing)}, which the cell does not have")
+    return METHODS[method](c)

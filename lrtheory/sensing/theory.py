@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lrtheory.backend import Array, per_element
+from lrtheory.factors import Factors, transpose
+
 
 def redundant_directions(n: int, r: int, k: int) -> int:
     """Return how many redundant directions the symmetric factorisation has: ``min(k, n) - r``, at least 0."""
@@ -34,6 +37,48 @@ def symmetric_error_squared(t: Any, step_size: Any, redundant: int) -> Any:
         Number of redundant directions, see `redundant_directions`.
     """
     return redundant / (4.0 * np.square(step_size) * np.square(np.asarray(t, dtype=np.float64)))
+
+
+def damped_error_squared(t: Any, step_size: Any, damping: Any, redundant: int) -> Any:
+    """Return the law of scaled gradient descent on X with a fixed damping at k > r, population case.
+
+    ``|X X^T - M|_F^2 ~ (k - r) lambda^2 / (4 eta^2 t^2)`` once ``s^2 << lambda`` in the redundant directions.
+
+    Derived: a redundant singular value obeys ``s <- s - eta s^3 / (s^2 + lambda)``, which becomes the law of gradient
+    descent with eta / lambda for eta (`symmetric_error_squared`): a fixed damping lowers the slow tail and keeps it.
+
+    Parameters
+    ----------
+    t : array
+        Iterations.
+    step_size, damping : float
+    redundant : int
+        Number of redundant directions, see `redundant_directions`.
+    """
+    return symmetric_error_squared(t, np.asarray(step_size) / np.asarray(damping), redundant)
+
+
+def imbalance(x: Factors) -> Array:
+    """Return ``Delta = F^T F - G^T G``, shape ``(*batch, k, k)``."""
+    return transpose(x.left) @ x.left - transpose(x.right) @ x.right
+
+
+def next_imbalance(x: Factors, residual: Any, step_size: Any) -> Array:
+    """Return the imbalance after a step of gradient descent on F and G, from what is known before it.
+
+    ``Delta + eta^2 (G^T R^T R G - F^T R R^T F)``. Derived: the terms of order eta in ``F^T F`` and in ``G^T G`` are the
+    same, ``-eta (F^T R G + G^T R^T F)``. An identity: exact for any measurements and any noise.
+
+    Parameters
+    ----------
+    x : Factors
+        Asymmetric.
+    residual : array, or Factors
+        R, the gradient with respect to ``F G^T``.
+    step_size : float or array of batch shape
+    """
+    moved = Factors(residual @ x.right, transpose(residual) @ x.left)
+    return imbalance(x) + per_element(step_size, x) ** 2 * imbalance(moved)
 
 
 def exact_rank_log_factor(step_size: Any, sigma_r: Any) -> Any:

@@ -13,13 +13,16 @@ from lrtheory.names import check_name
 from lrtheory.random import Stream
 from lrtheory.sensing.instances import gaussian_problem, population_problem, reduce_population
 from lrtheory.sensing.problems import SensingProblem
-from lrtheory.solve import Result, solve
+from lrtheory.solve import Above, Result, solve
 
 if TYPE_CHECKING:
     import pandas as pd
 
 KEPT = Keep()
 """The operators of this process's last cells: methods and truths that are compared share them."""
+
+DIVERGING = Above("relative_error", 1e6)
+"""When a cell counts as diverged, at the latest."""
 
 Cell = dict[str, Any]
 Method = Callable[[dict[str, Any]], tuple[Any, Any]]
@@ -32,6 +35,7 @@ def runs(
     method: Method,
     *,
     problem: Callable[[dict[str, Any], str], SensingProblem] | None = None,
+    stop: Any = (),
     reduce: bool = False,
     **options: Any,
 ) -> Iterator[tuple[list[Cell], SensingProblem, Result]]:
@@ -46,6 +50,8 @@ def runs(
     method : callable ``columns -> (algorithm, start)``
     problem : callable ``(columns, device) -> SensingProblem``
         Default `measured`.
+    stop : rule or sequence of rules, optional
+        Beside `DIVERGING`.
     reduce : bool
         Run the population case in r + k rows (`reduce_population`), exact for gradient descent.
     **options
@@ -56,6 +62,7 @@ def runs(
     cells, problem, result
         The batch axis of the result runs over these cells.
     """
+    options["stop"] = [DIVERGING, *(stop if isinstance(stop, Sequence) else (stop,))]
     groups: dict[Any, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(None if cell["operator"] == "identity" else cell["seed"], []).append(cell)
@@ -128,11 +135,14 @@ def table(result: Result, element: int, **more: Any) -> dict[str, Any]:
 def late_rate(cell: pd.DataFrame) -> float:
     """Return the rate of err^2 in a cell's records: minus the log of its factor per iteration.
 
-    Fitted over the last half of the iterations above the floor, where the slowest direction is alone.
+    Fitted over the last half of the iterations above the floor, where the slowest direction is alone; NaN where too few
+    records are there.
     """
     from lrtheory.rates import fit_geometric
 
     cell = cell[cell["iteration"] > 0]
+    if cell.empty:
+        return float("nan")
     t, error, floor = cell["iteration"].to_numpy(), cell["error_squared"].to_numpy(), cell["floor"].iloc[0]
     above = t[error > 10 * floor]
     end = above[-1] if len(above) else t[-1]

@@ -14,15 +14,16 @@ from lrtheory.ssm.discretization import discretize
 from lrtheory.ssm.dplr import DiagonalPlusLowRankSSM, generating_kernel, s4_legs
 from lrtheory.ssm.dss import dss_exp, dss_softmax_kernel
 from lrtheory.ssm.fitting import fit_kernel
-from lrtheory.ssm.initialization import AliasingWarning, poles, s4d
+from lrtheory.ssm.initialization import poles, s4d
 from lrtheory.ssm.legs import hippo_legs, legs_basis, legs_basis_zoh, legs_spectrum
 from lrtheory.ssm.legs_systems import legs_normal_system, legs_system
-from lrtheory.ssm.mimo import MIMODiagonalSSM, associative_scan, lru, s5, sequential_scan
+from lrtheory.ssm.mimo import MIMODiagonalSSM, lru, s5
 from lrtheory.ssm.modal import modal_truncation
 from lrtheory.ssm.norms import difference, h2_norm, hinf_norm
 from lrtheory.ssm.problems import KernelFit, random_kernel
 from lrtheory.ssm.reduction import balanced_truncation, gramians, hankel_singular_values
-from lrtheory.ssm.systems import DiagonalSSM
+from lrtheory.ssm.scans import associative_scan, sequential_scan
+from lrtheory.ssm.systems import AliasingWarning, DiagonalSSM
 from lrtheory.ssm.transforms import real_part, real_part_parameter, real_part_slope
 
 __all__ = [

@@ -186,6 +186,16 @@ def carry_rows(turn, added, row_of, first_row, last_row, z, before):
             z[out, n] = complex(z_re[n], z_im[n])
 
 
+def scan(x, b, c, u, row_of, z, y):
+    """Run `scan_rows` for all rows."""
+    run_rows(scan_rows, (x, b, c, u, row_of), len(y), (z, y))
+
+
+def carry(turn, added, row_of, z, before):
+    """Run `carry_rows` for all rows."""
+    run_rows(carry_rows, (turn, added, row_of), len(z), (z, before))
+
+
 @cache
 def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers - 1, thread_name_prefix="lrtheory")

@@ -7,6 +7,7 @@ import math
 from lrtheory.backend import Array, namespace
 
 from . import discretization
+from ._checks import as_complex
 from .discretization import log_discretize
 
 NAMES = (*discretization.NAMES, "softmax")
@@ -40,7 +41,7 @@ def weights(z: Array, rule: str | float, length: int) -> tuple[Array, Array, Arr
     xp = namespace(z)
     one = xp.ones_like(z)
     if rule == "impulse":
-        return _complex(z), one, one, 0 * one
+        return as_complex(z), one, one, 0 * one
     if rule == "zoh" or rule == "softmax":
         x, phi = log_discretize(z, one, 1.0, "zoh")
         slope = _phi_slope(z, phi)
@@ -49,7 +50,7 @@ def weights(z: Array, rule: str | float, length: int) -> tuple[Array, Array, Arr
         share = 1 / xp.expm1(length * z)
         return x, phi * share, one, slope * share - length * phi * share * (1 + share)
     x, factor = log_discretize(z, one, 1.0, rule)
-    p = discretization.RULES[rule] if isinstance(rule, str) else rule
+    p = discretization._parameter(rule)
     return x, factor, factor / (1 + (1 - p) * z), p * factor * factor
 
 
@@ -62,8 +63,3 @@ def _phi_slope(z: Array, phi: Array) -> Array:
     for k in range(_TERMS, -1, -1):
         series = series * near + (k + 1) / math.factorial(k + 2)
     return xp.where(small, series, (xp.exp(z) - phi) / xp.where(small, xp.ones_like(z), z))
-
-
-def _complex(z: Array) -> Array:
-    xp = namespace(z)
-    return z if xp.isdtype(z.dtype, "complex floating") else xp.astype(z, xp.complex128)

@@ -38,10 +38,11 @@ from typing import Any
 import numpy as np
 
 from lrtheory import backend
-from lrtheory.backend import Array, is_numpy, namespace
+from lrtheory.backend import Array, is_cupy, is_numpy, namespace, twin
 from lrtheory.ssm import vandermonde
 
 from ._checks import as_double
+from .scans import associative_scan
 
 CHUNK = 64
 
@@ -52,20 +53,20 @@ def scan(
     """Apply a system by its recurrence, one sample after the other.
 
     NumPy arrays take a compiled kernel that advances blocks of eight samples with the state in cache: it reads u and
-    writes y, nothing else. Others take the plain expression, a few calls a sample, which is the reference.
+    writes y, nothing else. CuPy arrays take kernels that run it over chunks of 64 samples together, and carry states
+    over the chunks. Others take the plain expression, a few calls a sample, which is the reference.
     """
-    if not is_numpy(x, b, c, u) or (state is not None and not is_numpy(state)):
+    kernels = twin("lrtheory.ssm.application", x, b, c, u, *(() if state is None else (state,)))
+    if kernels is None:
         return _plain_scan(x, b, c, u, state, return_state)
-    from lrtheory.ssm import _cpu_application as kernels
-
     length, modes = u.shape[-1], x.shape[-1]
     systems = _broadcast(x.shape[:-1], b.shape[:-1], c.shape[:-1])
     batch, row_of = _layout(systems, u.shape[:-1], None if state is None else state.shape[:-1])
-    z = _states(state, batch, modes)
-    y = np.empty((row_of.shape[1], length), u.dtype)
+    z = _states(state, batch, x)
+    y = _bare(u).empty((row_of.shape[1], length), dtype=u.dtype)
     weights = tuple(_flat(v, (*systems, modes), np.complex128) for v in (x, b, c))
     signals = _flat(u, u.shape, u.dtype)
-    kernels.run_rows(kernels.scan_rows, (*weights, signals, row_of), len(y), (z, y))
+    kernels.scan(*weights, signals, row_of, z, y)
     return y.reshape(*batch, length), z.reshape(*batch, modes) if return_state else None
 
 
@@ -132,19 +133,11 @@ def associative(
 ) -> tuple[Array, Array | None]:
     """Apply a system by a parallel prefix sum of (a, v) . (a', v') = (a' a, a' v + v') over the samples [1]_, [2]_.
 
-    Log2(L) levels, each a few array operations on half as many elements as the last; the poles of level d are
-    exp(2^d x), exact. All states are stored.
+    See `lrtheory.ssm.associative_scan`. All states are stored, in double precision.
     """
     xp = namespace(u)
-    b, c = (_as_wide_as(v, u) for v in (b, c))
-    drive = b[..., None, :] * u[..., None]
-    if state is not None:
-        batch = _batch(x, b, c, u, state)
-        first = _as_wide_as(xp.exp(x) * state, u)[..., None, :] + drive[..., :1, :]
-        rest = xp.broadcast_to(drive[..., 1:, :], (*batch, u.shape[-1] - 1, x.shape[-1]))
-        drive = xp.concat([xp.broadcast_to(first, (*batch, 1, x.shape[-1])), rest], axis=-2)
-    states = _prefix(x, drive)
-    y = xp.real(xp.sum(c[..., None, :] * states, axis=-1))
+    states = associative_scan(x, as_double(b)[..., None, :] * u[..., None], state)
+    y = xp.astype(xp.real(xp.sum(as_double(c)[..., None, :] * states, axis=-1)), u.dtype, copy=False)
     return y, states[..., -1, :] if return_state else None
 
 
@@ -253,16 +246,22 @@ def choose(
 def fastest(
     x: Array, b: Array, c: Array, u: Array, state: Array | None = None, return_state: bool = False
 ) -> tuple[Array, Array | None]:
-    """Apply a system by the algorithm that `choose` recommends; arrays that are not NumPy's take `chunked`."""
+    """Apply a system by the algorithm that `choose` recommends for NumPy arrays; on a device a count of calls and bytes
+    decides, and other libraries take `chunked`."""
     return chosen(x, b, c, u, state).algorithm(x, b, c, u, state, return_state)
 
 
 def chosen(x: Array, b: Array, c: Array, u: Array, state: Array | None = None) -> Choice:
     """Return what `fastest` takes for these arrays."""
-    if not is_numpy(x, b, c, u):
-        return Choice(chunked, {}, "arrays that are not NumPy's: matrix products run everywhere")
     systems = _broadcast(x.shape[:-1], b.shape[:-1], c.shape[:-1])
     rows = _broadcast(systems, u.shape[:-1], () if state is None else state.shape[:-1])
+    if not is_numpy(x, b, c, u):
+        if not is_cupy(x, b, c, u):
+            return Choice(chunked, {}, "arrays of a library without kernels: matrix products run everywhere")
+        from lrtheory.ssm import _gpu_application
+
+        name, reason = _gpu_application.recommended(u.shape[-1], x.shape[-1], math.prod(rows))
+        return Choice({"scan": scan, "chunked": chunked, "fft": fft}[name], {}, reason)
     decay = -float(x.real.max()) if x.size else math.inf
     return choose(
         u.shape[-1],
@@ -328,38 +327,21 @@ def _carry(turn: Array, added: Array, state: Array | None) -> tuple[Array, Array
     xp = namespace(added)
     modes = turn.shape[-1]
     batch, row_of = _layout(turn.shape[:-1], added.shape[:-2], None if state is None else state.shape[:-1])
-    if is_numpy(turn, added) and (state is None or is_numpy(state)):
-        from lrtheory.ssm import _cpu_application as kernels
-
-        z = _states(state, batch, modes)
-        before = np.empty((len(z), *added.shape[-2:]), added.dtype)
-        turns = _flat(np.exp(turn), turn.shape, np.complex128)
+    kernels = twin("lrtheory.ssm.application", turn, added, *(() if state is None else (state,)))
+    if kernels is not None:
+        z = _states(state, batch, turn)
+        before = _bare(added).empty((len(z), *added.shape[-2:]), dtype=added.dtype)
+        turns = _flat(xp.exp(turn), turn.shape, np.complex128)
         gains = added.reshape(-1, *added.shape[-2:])
-        kernels.run_rows(kernels.carry_rows, (turns, gains, row_of), len(z), (z, before))
+        kernels.carry(turns, gains, row_of, z, before)
         return before.reshape(*batch, *added.shape[-2:]), z.reshape(*batch, modes)
     start = xp.zeros((*batch, 1, modes), dtype=xp.complex128)
     if state is not None:
         start = start + state[..., None, :]
     gained = xp.broadcast_to(_from_pairs(added), (*batch, added.shape[-2], modes))
     # the state before the first chunk is what a chunk before it added
-    states = _prefix(turn, xp.concat([start, gained], axis=-2))
+    states = associative_scan(turn, xp.concat([start, gained], axis=-2))
     return _real_pairs(states[..., :-1, :], xp.float64), states[..., -1, :]
-
-
-def _prefix(x: Array, v: Array) -> Array:
-    """Return z_k = exp(x) z_{k-1} + v_k along the second last axis, z_{-1} = 0 (the recursion of Blelloch)."""
-    xp = namespace(v)
-    count = v.shape[-2]
-    if count == 1:
-        return v
-    a = _as_wide_as(xp.exp(x), xp.real(v[..., :1, :1]))[..., None, :]
-    odd = _prefix(2 * x, a * v[..., : count - 1 : 2, :] + v[..., 1::2, :])
-    even = v[..., 2::2, :] + a * odd[..., : (count - 1) // 2, :]
-    even = xp.concat([xp.broadcast_to(v[..., :1, :], (*even.shape[:-2], 1, v.shape[-1])), even], axis=-2)
-    half = count // 2
-    pairs = xp.stack([even[..., :half, :], odd], axis=-2)
-    woven = xp.reshape(pairs, (*pairs.shape[:-3], 2 * half, v.shape[-1]))
-    return woven if count == 2 * half else xp.concat([woven, even[..., half:, :]], axis=-2)
 
 
 def _powers(x: Array, count: int) -> Array:
@@ -382,6 +364,10 @@ def _transforms(u: Array) -> tuple[Callable[[Array, int], Array], Callable[[Arra
             lambda v, n: scipy_fft.rfft(v, n, workers=workers),
             lambda v, n: scipy_fft.irfft(v, n, workers=workers),
         )
+    if is_cupy(u):
+        from lrtheory.ssm import _gpu_application
+
+        return _gpu_application.rfft, _gpu_application.irfft
     xp = namespace(u)
     return lambda v, n: xp.fft.rfft(v, n=n), lambda v, n: xp.fft.irfft(v, n=n)
 
@@ -407,18 +393,28 @@ def _layout(
     return batch, np.stack([system[order], source[order], order])
 
 
-def _flat(v: np.ndarray, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def _bare(a: Array) -> Any:
+    """Return NumPy itself, whose array-API wrapper takes a microsecond a call, or the namespace of a device's array."""
+    return np if is_numpy(a) else namespace(a)
+
+
+def _flat(v: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return `v`, broadcast to the shape, as rows that a kernel can take: read-only is another signature to compile."""
+    if not is_numpy(v):
+        xp = namespace(v)
+        rows = xp.reshape(xp.broadcast_to(v, shape), (-1, shape[-1]))
+        return xp.ascontiguousarray(xp.astype(rows, dtype, copy=False))
     if v.shape != shape:
         v = np.broadcast_to(v, shape)
     return np.require(v.reshape(-1, shape[-1]), dtype, ["C", "W"])
 
 
-def _states(state: np.ndarray | None, batch: tuple[int, ...], modes: int) -> np.ndarray:
-    """Return new rows of states for a kernel to advance."""
+def _states(state: Array | None, batch: tuple[int, ...], x: Array) -> Array:
+    """Return new rows of states, one for each mode of x, for a kernel to advance."""
+    modes, xp = x.shape[-1], _bare(x)
     if state is None:
-        return np.zeros((math.prod(batch), modes), np.complex128)
-    return np.array(np.broadcast_to(state, (*batch, modes)), np.complex128).reshape(-1, modes)
+        return xp.zeros((math.prod(batch), modes), dtype=np.complex128)
+    return xp.array(xp.broadcast_to(state, (*batch, modes)), dtype=np.complex128, order="C").reshape(-1, modes)
 
 
 def _real_pairs(z: Array, dtype: Any) -> Array:
@@ -431,9 +427,3 @@ def _from_pairs(pairs: Array) -> Array:
     xp = namespace(pairs)
     half = pairs.shape[-1] // 2
     return xp.astype(pairs[..., :half], xp.complex128) + 1j * xp.astype(pairs[..., half:], xp.complex128)
-
-
-def _as_wide_as(v: Array, u: Array) -> Array:
-    """Return the complex array `v` in the precision of the real array `u`."""
-    xp = namespace(v)
-    return xp.astype(v, xp.complex64 if u.dtype == xp.float32 else xp.complex128, copy=False)

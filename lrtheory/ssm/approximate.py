@@ -22,6 +22,7 @@ import numpy as np
 from lrtheory.backend import Array, to_numpy
 from lrtheory.random import Stream, as_stream
 
+from ._checks import numbers
 from .dense import DenseSSM
 from .systems import DiagonalSSM
 
@@ -171,7 +172,7 @@ def legs_deviation_bound(C: Array, size: float) -> Any:
     """
     if not 0 <= size < 0.5:
         raise ValueError(f"size must be in [0, 1/2), got {size!r}")
-    norm = np.linalg.norm(np.asarray(to_numpy(C), dtype=np.float64), axis=-1)
+    norm = np.linalg.norm(to_numpy(numbers("C", C)).astype(np.complex128), axis=-1)
     return norm * (2 * size / (1 - 2 * size))
 
 

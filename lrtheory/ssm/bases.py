@@ -9,6 +9,7 @@ import numpy as np
 
 from lrtheory.random import as_stream
 
+from ._checks import count, positive_number, real_values
 from .legs import check_size, hippo_legs
 
 
@@ -83,7 +84,7 @@ def perturbed_legs(N: int, sigma: float, stream: Any = 0) -> tuple[np.ndarray, n
     ----------
     .. [1] S. Rush, S. Karamcheti, The annotated S4, which shows this experiment for its diagonal models.
     """
-    if not (math.isfinite(sigma) and sigma >= 0):
+    if not real_values("sigma", sigma) >= 0:
         raise ValueError(f"sigma must be finite and >= 0, got {sigma!r}")
     A, B, _ = hippo_legs(N)
     p = sigma * as_stream(stream).child("perturbation").normal((N,))
@@ -118,10 +119,7 @@ def dense_basis(A: np.ndarray, B: np.ndarray, dt: float, length: int) -> np.ndar
         raise ValueError(f"A must be (N, N) and B (N,), got {A.shape} and {B.shape}")
     if not (np.isfinite(A).all() and np.isfinite(B).all()):
         raise ValueError("A and B must be finite")
-    if not (math.isfinite(dt) and dt > 0):
-        raise ValueError(f"dt must be positive and finite, got {dt!r}")
-    if length < 1:
-        raise ValueError(f"length must be >= 1, got {length!r}")
+    dt, length = positive_number("dt", dt), count("length", length)
     from scipy.linalg import expm
 
     step = expm(dt * A)

@@ -12,7 +12,8 @@ import numpy as np
 
 from lrtheory.backend import Array, is_array, like, namespace, to_numpy
 
-from .discretization import _parameter
+from ._checks import count, positive, real_numbers
+from .discretization import _parameter, check_rule
 from .systems import DiagonalSSM
 
 
@@ -35,9 +36,9 @@ class DenseSSM:
     Raises
     ------
     TypeError
-        If A, B or C is not an array.
+        If A, B or C is not an array, or complex.
     ValueError
-        If shapes do not broadcast, an entry is not finite or not real, dt is not positive, or the rule is unknown.
+        If shapes do not broadcast, an entry is not finite, dt is not positive, or the rule is unknown.
     """
 
     A: Array
@@ -47,22 +48,22 @@ class DenseSSM:
     discretization: str | float = "zoh"
 
     def __post_init__(self) -> None:
-        shapes = []
-        for name, axes in (("A", 2), ("B", 1), ("C", 1)):
-            value = getattr(self, name)
-            check_finite(name, value)
-            if namespace(value).isdtype(value.dtype, "complex floating"):
-                raise ValueError(f"{name} must be real, got {value.dtype}")
-            if value.ndim < axes or value.shape[-1] != self.A.shape[-1]:
-                raise ValueError(
-                    f"A must be (..., N, N), B and C (..., N); got A {tuple(self.A.shape)} and {name} {value.shape}"
-                )
-            shapes.append(tuple(value.shape[:-axes]))
-        if self.A.shape[-2] != self.A.shape[-1]:
-            raise ValueError(f"A must be square, got {tuple(self.A.shape)}")
-        np.broadcast_shapes(*shapes, check_steps(self.dt))
-        if self.discretization not in ("zoh", "impulse"):
-            _parameter(self.discretization)
+        for name in ("A", "B", "C"):
+            object.__setattr__(self, name, real_numbers(name, getattr(self, name)))
+        object.__setattr__(self, "dt", positive("dt", self.dt))
+        shapes = [tuple(v.shape) for v in (self.A, self.B, self.C)]
+        sizes = {*shapes[0][-2:], *shapes[1][-1:], *shapes[2][-1:]}
+        if min(len(shapes[0]) - 1, len(shapes[1]), len(shapes[2])) < 1 or len(sizes) != 1 or 0 in sizes:
+            raise ValueError("A must be (..., N, N), B and C (..., N), got {}, {} and {}".format(*shapes))
+        steps = tuple(self.dt.shape) if is_array(self.dt) else ()
+        try:
+            np.broadcast_shapes(shapes[0][:-2], shapes[1][:-1], shapes[2][:-1], steps)
+        except ValueError:
+            raise ValueError(
+                "the channels of A (without its last two axes), B, C (without the last) and dt must broadcast, got "
+                "{}, {}, {} and {}".format(*shapes, steps)
+            ) from None
+        check_rule(self.discretization)
 
     def discretize(self) -> tuple[Array, Array]:
         """Return Abar ``(..., N, N)`` and Bbar ``(..., N)``: x_k = Abar x_{k-1} + Bbar u_k.
@@ -81,7 +82,7 @@ class DenseSSM:
 
         By doubling, [Bbar .. Abar^(2m-1) Bbar] = [X, Abar^m X]: O(N^2 L + N^3 log L) operations, O(N L) memory.
         """
-        check_length(length)
+        length = count("length", length)
         power, b = self._discrete()
         columns = b[..., None]
         while columns.shape[-1] < length:
@@ -95,7 +96,9 @@ class DenseSSM:
         """Return C exp(t_j A) B for times t ``(T,)``: ``(..., T)``. O(N^3) for each time."""
         from scipy.linalg import expm
 
-        t = np.asarray(to_numpy(t), dtype=np.float64)
+        t = np.asarray(to_numpy(real_numbers("t", t)), dtype=np.float64)
+        if t.ndim != 1 or (t < 0).any():
+            raise ValueError(f"t must be (T,) without negative times, since the kernel is causal, got {t!r}")
         A, B, C = (_double(v) for v in (self.A, self.B, self.C))
         states = [expm(s * A) @ B[..., None] for s in t]
         return self._out(np.stack([(C[..., None, :] @ x)[..., 0, 0] for x in states], axis=-1))[0]
@@ -107,7 +110,7 @@ class DenseSSM:
         """
         from scipy.linalg import schur
 
-        w = np.asarray(to_numpy(w), dtype=np.float64)
+        w = np.asarray(to_numpy(real_numbers("w", w)), dtype=np.float64)
         A, B, C = (_double(v) for v in (self.A, self.B, self.C))
         lead = np.broadcast_shapes(A.shape[:-2], B.shape[:-1], C.shape[:-1])
         A, B, C = (np.broadcast_to(v, lead + v.shape[-k:]) for v, k in ((A, 2), (B, 1), (C, 1)))
@@ -190,8 +193,7 @@ class DenseSSM:
         return both[..., :N], both[..., N]
 
     def _out(self, *arrays: np.ndarray) -> tuple[Array, ...]:
-        dtype = self.A.dtype if namespace(self.A).isdtype(self.A.dtype, "real floating") else namespace(self.A).float64
-        return tuple(like(v, self.A, dtype=dtype) for v in arrays)
+        return tuple(like(v, self.A, dtype=self.A.dtype) for v in arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +224,8 @@ def companion(denominator: Array, numerator: Array, dt: Any = 1.0, discretizatio
     ValueError
         If their last axes differ in length or are empty.
     """
-    p, q = (np.asarray(to_numpy(v), dtype=np.float64) for v in (denominator, numerator))
+    given = (("denominator", denominator), ("numerator", numerator))
+    p, q = (_double(real_numbers(name, v)) for name, v in given)
     if p.ndim < 1 or q.ndim < 1 or p.shape[-1] != q.shape[-1] or p.shape[-1] < 1:
         raise ValueError(f"denominator and numerator must have N >= 1 coefficients each, got {p.shape} and {q.shape}")
     N = p.shape[-1]
@@ -230,31 +233,6 @@ def companion(denominator: Array, numerator: Array, dt: Any = 1.0, discretizatio
     A[...] = np.eye(N, k=1)
     A[..., -1, :] = -p
     return DenseSSM(A, np.eye(N)[-1], q, dt, discretization)
-
-
-def check_length(length: Any) -> None:
-    """Raise ValueError unless `length` is a positive integer."""
-    if isinstance(length, bool) or not isinstance(length, (int, np.integer)) or length < 1:
-        raise ValueError(f"length must be an integer >= 1, got {length!r}")
-
-
-def check_finite(name: str, value: Any) -> None:
-    """Raise TypeError unless `value` is an array of numbers, ValueError unless it is finite."""
-    if not is_array(value):
-        raise TypeError(f"{name} must be an array, got {type(value).__name__}")
-    xp = namespace(value)
-    if not xp.isdtype(value.dtype, "numeric"):
-        raise TypeError(f"{name} must hold numbers, got {value.dtype}")
-    if not bool(xp.all(xp.isfinite(value))):
-        raise ValueError(f"{name} must be finite")
-
-
-def check_steps(dt: Any) -> tuple[int, ...]:
-    """Return the shape of the steps. Raise ValueError unless all of them are positive and finite."""
-    steps = np.asarray(to_numpy(dt) if is_array(dt) else dt, dtype=np.float64)
-    if not (np.isfinite(steps) & (steps > 0)).all():
-        raise ValueError(f"dt must be positive and finite, got {dt!r}")
-    return steps.shape
 
 
 def _double(value: Array) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from numbers import Real
 from typing import Any
 
 from lrtheory.backend import Array, is_array, like, namespace
 from lrtheory.names import check_name
+
+from ._checks import as_complex, numbers, positive, widened
 
 RULES = {"forward euler": 0.0, "bilinear": 0.5, "backward euler": 1.0}
 """Rules by the name of a member of the generalised bilinear family."""
@@ -48,9 +49,10 @@ def discretize(a: Array, b: Array, dt: Any, rule: str | float = "zoh") -> tuple[
     Raises
     ------
     ValueError
-        If the rule is unknown, a step is not positive and finite, or a pole falls on the rule's own, 1 = rule dt a.
+        If the rule is unknown, an entry is not finite, a step is not positive, or a pole falls on the rule's own,
+        1 = rule dt a.
     """
-    x, bbar = log_discretize(a, b, dt, rule)
+    x, bbar = log_discretize(numbers("a", a), numbers("b", b), dt, rule)
     xp = namespace(x)
     single = bbar.dtype in (xp.float32, xp.complex64)
     return xp.astype(xp.exp(x), xp.complex64 if single else xp.complex128, copy=False), bbar
@@ -66,14 +68,13 @@ def log_discretize(a: Array, b: Array, dt: Any, rule: str | float = "zoh") -> tu
 
     goes through log1p. A pole at exactly 0 gets the logarithm -1e4, whose exponential is 0.
     """
-    a, b = _floating("a", a), _floating("b", b)
     xp = namespace(a, b)
     out = xp.result_type(a.dtype, b.dtype)
-    a, b = _double(a), _double(b)
-    steps = _steps(dt, a)
+    a, b = widened(a), widened(b)
+    steps = steps_like(dt, a)
     z = a * steps
     if rule in ("zoh", "impulse"):
-        x, factor = _complex(z), expm1_over(z) if rule == "zoh" else xp.ones_like(z)
+        x, factor = as_complex(z), expm1_over(z) if rule == "zoh" else xp.ones_like(z)
     else:
         x, factor = _log_bilinear(z, rule)
     return x, xp.astype(b * steps * factor, out, copy=False)
@@ -115,40 +116,23 @@ def _log_bilinear(z: Array, rule: str | float) -> tuple[Array, Array]:
     return log_size + 1j * phase, 1 / denominator
 
 
-def _floating(name: str, value: Any) -> Array:
-    if not is_array(value):
-        raise TypeError(f"{name} must be an array, got {type(value).__name__}")
-    xp = namespace(value)
-    return xp.astype(value, xp.float64) if xp.isdtype(value.dtype, "integral") else value
+def check_rule(rule: str | float) -> None:
+    """Raise ValueError unless the rule is one of `discretize`."""
+    if rule not in ("zoh", "impulse"):
+        _parameter(rule)
 
 
-def _double(value: Array) -> Array:
-    xp = namespace(value)
-    wide = xp.complex128 if xp.isdtype(value.dtype, "complex floating") else xp.float64
-    return xp.astype(value, wide, copy=False)
-
-
-def _steps(dt: Any, a: Array) -> Any:
-    xp = namespace(a)
+def steps_like(dt: Any, a: Array) -> Any:
+    """Return the steps as a number, or as a float64 array like `a` with an axis for its modes."""
+    dt = positive("dt", dt)
     if not is_array(dt) or dt.ndim == 0:
-        dt = float(dt)
-        if not (math.isfinite(dt) and dt > 0):
-            raise ValueError(f"dt must be positive and finite, got {dt!r}")
-        return dt
-    steps = like(dt, a, dtype=xp.float64)
-    if not bool(xp.all(xp.isfinite(steps) & (steps > 0))):
-        raise ValueError(f"dt must be positive and finite, got {dt!r}")
-    return steps[..., None]
+        return float(dt)
+    return like(dt, a, dtype=namespace(a).float64)[..., None]
 
 
 def _parts(z: Array) -> tuple[Array, Array]:
     xp = namespace(z)
     return (xp.real(z), xp.imag(z)) if xp.isdtype(z.dtype, "complex floating") else (z, xp.zeros_like(z))
-
-
-def _complex(z: Array) -> Array:
-    xp = namespace(z)
-    return z if xp.isdtype(z.dtype, "complex floating") else xp.astype(z, xp.complex128)
 
 
 def _parameter(rule: str | float) -> float:

@@ -11,8 +11,9 @@ import numpy as np
 from lrtheory.backend import Array, is_array, is_numpy, like, namespace
 from lrtheory.random import as_stream
 
-from .dense import DenseSSM, check_finite, check_length, check_steps
-from .initialization import _output_weights, _steps
+from ._checks import as_double, count, numbers, positive
+from .dense import DenseSSM
+from .initialization import _output_weights, draw_steps
 from .legs import legs_spectrum
 
 _ELEMENTS = 1 << 18  # of an array frequencies x modes that is held at a time
@@ -55,11 +56,17 @@ class DiagonalPlusLowRankSSM:
 
     def __post_init__(self) -> None:
         for name in ("A", "B", "C", "P"):
-            check_finite(name, getattr(self, name))
+            object.__setattr__(self, name, numbers(name, getattr(self, name)))
+        object.__setattr__(self, "dt", positive("dt", self.dt))
         shapes = [tuple(v.shape) for v in (self.A, self.B, self.C)]
         if self.P.ndim < 2 or len({s[-1:] for s in (*shapes, tuple(self.P.shape[:-1]))}) != 1:
             raise ValueError(f"A, B and C must be (..., M) and P (..., M, r), got {shapes} and {tuple(self.P.shape)}")
-        np.broadcast_shapes(*(s[:-1] for s in shapes), tuple(self.P.shape[:-2]), check_steps(self.dt))
+        shapes = [*(s[:-1] for s in shapes), tuple(self.P.shape[:-2]), tuple(getattr(self.dt, "shape", ()))]
+        try:
+            np.broadcast_shapes(*shapes)
+        except ValueError:
+            text = "the channels of A, B, C, P and dt must broadcast, got {}, {}, {}, {} and {}".format(*shapes)
+            raise ValueError(text) from None
         xp = namespace(self.A, self.B, self.C, self.P)
         if bool(xp.any(_parts(xp, self.A)[0] >= 0)):
             raise ValueError("the real parts of A must be negative")
@@ -77,7 +84,7 @@ class DiagonalPlusLowRankSSM:
 
         S4 trains this product in place of C, and so never computes it.
         """
-        check_length(length)
+        length = count("length", length)
         xp = namespace(self.A, self.B, self.C, self.P)
         A, _, C = self._real()
         half = self._steps()[..., None, None] / 2 * A
@@ -152,12 +159,12 @@ def generating_kernel(A: Array, B: Array, C: Array, P: Array, dt: Any, length: i
     .. [1] A. Gu, K. Goel, C. Re, Efficiently modeling long sequences with structured state spaces, ICLR 2022,
        arXiv:2111.00396.
     """
-    check_length(length)
+    length, dt = count("length", length), positive("dt", dt)
+    A, B, C, P = (numbers(name, v) for name, v in (("A", A), ("B", B), ("C", C), ("P", P)))
     xp = namespace(A, B, C, P)
     single = _complex_dtype(xp, A, B, C, P) == xp.complex64
-    check_steps(dt)
     steps = like(dt if is_array(dt) else float(dt), A, dtype=xp.float64)
-    a, b, c, p = (xp.astype(v, xp.complex128, copy=False) for v in (A, B, C, P))
+    a, b, c, p = (as_double(v) for v in (A, B, C, P))
     lead = np.broadcast_shapes(a.shape[:-1], b.shape[:-1], c.shape[:-1], p.shape[:-2], steps.shape)
     M, rank = p.shape[-2:]
     left = [xp.broadcast_to(c[..., None], (*lead, M, 1)), xp.broadcast_to(xp.conj(p), (*lead, M, rank))]
@@ -237,10 +244,9 @@ def s4_legs(
         If N is not a positive even integer, H is not an integer >= 0, or see `s4d`.
     """
     w, absB = legs_spectrum(N)
-    if isinstance(H, bool) or not isinstance(H, (int, np.integer)) or H < 0:
-        raise ValueError(f"H must be an integer >= 0, got {H!r}")
+    H = count("H", H, least=0)
     stream = as_stream(stream)
-    steps = _steps(dt, dt_min, dt_max, (H,), stream)
+    steps = draw_steps(dt, dt_min, dt_max, (H,), stream)
     c = _output_weights(C, (H,), N // 2, stream.child("C"), real=False)
     b = absB.astype(np.complex128)
     return DiagonalPlusLowRankSSM(-0.5 + 1j * w, b, c, b[:, None] / math.sqrt(2.0), steps)
@@ -248,7 +254,7 @@ def s4_legs(
 
 def _parts(xp: Any, v: Array) -> tuple[Array, Array]:
     """Return real and imaginary parts in double precision."""
-    v = xp.astype(v, xp.complex128, copy=False)
+    v = as_double(v)
     return xp.real(v), xp.imag(v)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from lrtheory.backend import Array, namespace
 
-from .dense import check_finite, check_length
-from .discretization import _complex, _double, _steps, expm1_over
+from ._checks import as_double, count, numbers, real_numbers
+from .discretization import expm1_over, steps_like
 from .systems import DiagonalSSM
 from .vandermonde import naive
 
@@ -34,8 +34,8 @@ def dss_exp(
     .. [1] A. Gupta, A. Gu, J. Berant, Diagonal state spaces are as effective as structured state spaces, NeurIPS 2022,
        arXiv:2203.14343.
     """
-    for name, value in (("log_decay", log_decay), ("frequency", frequency), ("W", W)):
-        check_finite(name, value)
+    log_decay, frequency = real_numbers("log_decay", log_decay), real_numbers("frequency", frequency)
+    W = numbers("W", W)
     xp = namespace(log_decay, frequency, W)
     a = -xp.exp(log_decay) + 1j * frequency
     return DiagonalSSM(a, xp.ones_like(a), W, dt, discretization="zoh", conjugate_pairs=conjugate_pairs)
@@ -93,15 +93,13 @@ def dss_softmax_kernel(
     .. [1] A. Gupta, A. Gu, J. Berant, Diagonal state spaces are as effective as structured state spaces, NeurIPS 2022,
        arXiv:2203.14343.
     """
-    check_length(length)
-    for name, value in (("A", A), ("W", W)):
-        check_finite(name, value)
+    length, A, W = count("length", length), numbers("A", A), numbers("W", W)
     if not epsilon >= 0:
         raise ValueError(f"epsilon must be >= 0, got {epsilon!r}")
     xp = namespace(A, W)
     single = xp.result_type(A.dtype, W.dtype) in (xp.float32, xp.complex64)
-    a, w = _complex(_double(A)), _complex(_double(W))
-    z = a * _steps(dt, a)
+    a, w = as_double(A), as_double(W)
+    z = a * steps_like(dt, a)
     growing = xp.real(z) > 0
     z = xp.where(growing, -z, z)
     total = length * z * expm1_over(length * z)

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, as_array, is_array, to_numpy
+from lrtheory.backend import Array, as_array, is_array, namespace, to_numpy
 from lrtheory.names import check_name
 from lrtheory.random import Stream, as_stream
 
+from ._checks import count, positive, positive_number, real_values
 from .legs import check_size, legs_spectrum
-from .systems import DiagonalSSM
+from .systems import AliasingWarning, DiagonalSSM
 
 INITIALISATIONS = (
     "legs",
@@ -38,10 +39,6 @@ OUTPUT_WEIGHTS = ("random", "ones")
 STEPS = ("log-uniform", "geometric")
 
 CLIP = 2.0  # of the released code's |b|
-
-
-class AliasingWarning(UserWarning):
-    """Modes lie beyond the Nyquist frequency of their step."""
 
 
 def poles(
@@ -115,11 +112,9 @@ def poles(
     """
     check_name("init", init, INITIALISATIONS)
     check_size(N, even=init != "real")
-    if copies is not None and (not isinstance(copies, (int, np.integer)) or isinstance(copies, bool) or copies < 1):
-        raise ValueError(f"copies must be a positive integer or None, got {copies!r}")
-    for name, scale in (("real_scale", real_scale), ("imag_scale", imag_scale)):
-        if not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f"{name} must be positive and finite, got {scale!r}")
+    if copies is not None:
+        copies = count("copies", copies)
+    real_scale, imag_scale = positive_number("real_scale", real_scale), positive_number("imag_scale", imag_scale)
     shape = () if copies is None else (copies,)
     stream = as_stream(stream).child("poles", init)
     if init == "real":
@@ -142,7 +137,7 @@ def poles(
     elif init == "fourier":
         im = 2 * math.pi * n
     elif init == "dfout":
-        im = 2 * math.pi * n / (N * np.asarray(_check_steps(dt))[..., None])
+        im = 2 * math.pi * n / (N * np.asarray(_host(positive("dt", dt)))[..., None])
     elif init == "lru":
         r_min, r_max, max_phase = _check_ring(ring)
         re = np.log(_uniform(_members(stream.child("radius"), copies), M) * (r_max**2 - r_min**2) + r_min**2) / 2
@@ -209,7 +204,7 @@ def s4d(
         Number of sets of poles and input weights. A divisor of H: n_ssm groups of consecutive channels share one each.
     bandlimit : float, optional
         Zero the output weights of the modes with ``dt |Im a| / (2 pi) >= bandlimit / 2``; 1 removes those that alias
-        [2]_. Without it an `AliasingWarning` says how many do.
+        [2]_. Without it an `AliasingWarning` says how many do (rules of the bilinear family fold nothing).
     discretization : str or float, optional
         Default ``"zoh"``.
     stream : int or Stream
@@ -244,14 +239,13 @@ def s4d(
        2022, arXiv:2210.06583.
     """
     check_name("init", init, INITIALISATIONS)
-    if not isinstance(H, (int, np.integer)) or isinstance(H, bool) or H < 0:
-        raise ValueError(f"H must be an integer >= 0, got {H!r}")
-    if not isinstance(n_ssm, (int, np.integer)) or isinstance(n_ssm, bool) or not 1 <= n_ssm <= max(H, 1) or H % n_ssm:
+    H = count("H", H, least=0)
+    n_ssm = count("n_ssm", n_ssm)
+    if n_ssm > max(H, 1) or H % n_ssm:
         raise ValueError(f"n_ssm must be a positive divisor of H = {H}, got {n_ssm!r}")
-    if bandlimit is not None and not bandlimit > 0:
-        raise ValueError(f"bandlimit must be positive or None, got {bandlimit!r}")
-    if not math.isfinite(B_scale):
-        raise ValueError(f"B_scale must be finite, got {B_scale!r}")
+    if bandlimit is not None:
+        positive_number("bandlimit", bandlimit)
+    B_scale = real_values("B_scale", B_scale)
     stream = as_stream(stream)
     grouped = 1 < n_ssm < H
     channels = (n_ssm, H // n_ssm) if grouped else (H,)
@@ -265,7 +259,7 @@ def s4d(
         steps: Any = 1.0
         discretization = "impulse"
     else:
-        steps = _steps(dt, dt_min, dt_max, channels, stream)
+        steps = draw_steps(dt, dt_min, dt_max, channels, stream)
     a = poles(
         N,
         init,
@@ -282,24 +276,12 @@ def s4d(
     b = B_scale * _input_weights(B, init, N, a, channels, stream.child("B"), n_ssm if shared else None)
     c = _output_weights(C, channels, M, stream.child("C"), real=init == "real")
 
-    rotation = np.abs(np.imag(a)) * np.asarray(steps)[..., None]
-    if bandlimit is not None:
-        c = np.where(rotation < bandlimit * math.pi, c, 0)
-    else:
-        aliased = np.count_nonzero(np.broadcast_to(rotation > math.pi, c.shape))
-        if aliased:
-            warnings.warn(
-                f"{aliased} of {c.size} modes lie beyond the Nyquist frequency of their step (dt |Im a| > pi) and "
-                "alias; bandlimit=1 removes them",
-                AliasingWarning,
-                stacklevel=2,
-            )
     d = D
     if isinstance(D, str):
         check_name("D", D, ("random",))
         d = _members(stream.child("D"), H).normal(()).reshape(channels) if H else np.zeros(channels)
     a, b, c = (as_array(v, device) for v in (a, b, c))
-    return DiagonalSSM(
+    system = DiagonalSSM(
         a,
         b,
         c,
@@ -308,6 +290,23 @@ def s4d(
         discretization="zoh" if discretization is None else discretization,
         conjugate_pairs=init != "real",
     )
+    if bandlimit is not None:
+        return system.bandlimit(bandlimit)
+    aliased = int(np.count_nonzero(to_numpy(system.aliased)))
+    if aliased:
+        warnings.warn(
+            f"{aliased} of {math.prod(c.shape)} modes lie beyond the Nyquist frequency of their step (dt |Im a| > pi) "
+            "and alias; bandlimit=1 removes them",
+            AliasingWarning,
+            stacklevel=2,
+        )
+    return system
+
+
+def input_normalization(x: Array) -> Array:
+    """Return gamma = sqrt(1 - |exp(x)|^2) of discrete poles exp(x), accurate as |exp(x)| tends to 1 (LRU)."""
+    xp = namespace(x)
+    return xp.sqrt(-xp.expm1(2 * xp.real(x)))
 
 
 def _input_weights(
@@ -327,7 +326,7 @@ def _input_weights(
         elif init == "fourier":
             b[0] = math.sqrt(0.5)
         elif init == "lru":
-            b = np.sqrt(-np.expm1(2 * np.real(a)))
+            b = input_normalization(a)
     if B == "clipped":
         b = np.minimum(b, CLIP)
     return b if init == "real" else b.astype(np.complex128)
@@ -365,9 +364,12 @@ def _given(name: str, value: Any, channels: tuple[int, ...], M: int) -> np.ndarr
     return value
 
 
-def _steps(dt: Any, low: float, high: float, channels: tuple[int, ...], stream: Stream) -> Any:
+def draw_steps(dt: Any, low: float, high: float, channels: tuple[int, ...], stream: Stream) -> Any:
+    """Return the given steps, or those drawn by the rule `dt`: a number or an array of the channels' shape."""
     if not isinstance(dt, str):
-        steps = _check_steps(dt)
+        if not is_array(dt) and not isinstance(dt, Real):
+            raise TypeError(f"dt must be a name, a number or an array, got {type(dt).__name__}")
+        steps = _host(positive("dt", dt))
         if is_array(dt) and dt.size != math.prod(channels):
             raise ValueError(f"dt must have one entry for each of the {math.prod(channels)} channels, got {dt.shape}")
         return np.reshape(steps, channels) if is_array(dt) else steps
@@ -382,13 +384,9 @@ def _steps(dt: Any, low: float, high: float, channels: tuple[int, ...], stream: 
     return np.clip(low * (high / low) ** exponent, low, high).reshape(channels)
 
 
-def _check_steps(dt: Any) -> Any:
-    if not is_array(dt) and not isinstance(dt, Real):
-        raise TypeError(f"dt must be a name, a number or an array, got {type(dt).__name__}")
-    steps = np.asarray(to_numpy(dt) if is_array(dt) else dt, dtype=np.float64)
-    if not (np.isfinite(steps) & (steps > 0)).all():
-        raise ValueError(f"dt must be positive and finite, got {dt!r}")
-    return steps if is_array(dt) else float(steps)
+def _host(value: Any) -> Any:
+    """Return a number, or an array as one of NumPy in double precision."""
+    return np.asarray(to_numpy(value), dtype=np.float64) if is_array(value) else value
 
 
 def _check_ring(ring: tuple[float, float, float]) -> tuple[float, float, float]:

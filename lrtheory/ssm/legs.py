@@ -20,6 +20,8 @@ import numpy as np
 
 from lrtheory.backend import Array, is_array, namespace
 
+from ._checks import count, positive_number, real_numbers
+
 _HEAD = 10  # terms summed as they are: the series below is asymptotic in |x + i w|, and 3e-17 of the first term here
 _BERNOULLI = (-1 / 12, 7 / 240, -31 / 1344, 127 / 3840, -2555 / 33792, 1414477 / 5591040, -57337 / 49152)
 _ANGLE_SERIES = tuple(b / (2 * m * (2 * m - 1)) for m, b in enumerate(_BERNOULLI, 1))  # of arctan, B_2m(1/2) above
@@ -138,8 +140,7 @@ def legs_basis(n: int | Sequence[int] | np.ndarray, t: Array) -> Array:
     ValueError
         If an order or a time is negative.
     """
-    if not is_array(t):
-        t = np.asarray(t, dtype=np.float64)
+    t = real_numbers("t", t if is_array(t) else np.asarray(t))
     xp = namespace(t)
     if not bool(xp.all(t >= 0)):
         raise ValueError("t must be >= 0")
@@ -160,12 +161,9 @@ def legs_basis_zoh(n: int | Sequence[int] | np.ndarray, dt: float, length: int) 
     Raises
     ------
     ValueError
-        If dt is not positive and finite, length < 1, or an order is negative.
+        If dt is not positive, length < 1, or an order is negative.
     """
-    if not (math.isfinite(dt) and dt > 0):
-        raise ValueError(f"dt must be positive and finite, got {dt!r}")
-    if length < 1:
-        raise ValueError(f"length must be >= 1, got {length!r}")
+    dt, length = positive_number("dt", dt), count("length", length)
     points, weights = np.polynomial.legendre.leggauss(int(np.max(n, initial=0)) // 2 + 1)
     start = np.arange(length) * dt
     width = -np.exp(-start) * math.expm1(-dt)

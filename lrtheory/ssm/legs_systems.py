@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from .legs import check_size, legs_spectrum
+from .legs import check_size, eigenvector_rows, legs_spectrum
 from .systems import DiagonalSSM
 
-_MOST = 12  # the highest order: residues grow like (3 + 2 sqrt(2))^n, and kernels lose as many digits
+_MOST = 8  # the highest order: residues grow like (3 + 2 sqrt(2))^n, and kernels lose as many digits
 
 
 def legs_system(n: int, dt: float = 1.0, discretization: str | float = "zoh") -> DiagonalSSM:
@@ -21,22 +21,23 @@ def legs_system(n: int, dt: float = 1.0, discretization: str | float = "zoh") ->
     Raises
     ------
     ValueError
-        If n is negative or above 12, where the residues cancel to fewer than six digits.
+        If n is negative or above 8, where residues have cancelled to nine digits.
     """
     _check_order(n)
-    poles = np.arange(1, n + 2)
-    top = [math.prod(-int(p) - k for k in range(n)) for p in poles]
-    below = [math.prod(int(q) - int(p) for q in poles if q != p) for p in poles]
-    residues = np.array([t / b for t, b in zip(top, below, strict=True)]) * math.sqrt(2 * n + 1)
+    poles = -np.arange(1.0, n + 2)
+    residues = [(-1) ** (n - k) * math.comb(n, k) * math.comb(n + k, k) * math.sqrt(2 * n + 1) for k in range(n + 1)]
     return DiagonalSSM(
-        -poles.astype(np.float64), np.ones(n + 1), residues, dt, discretization=discretization, conjugate_pairs=False
+        poles, np.ones(n + 1), np.array(residues), dt, discretization=discretization, conjugate_pairs=False
     )
 
 
-def legs_normal_system(N: int, n: int, dt: float = 1.0, discretization: str | float = "zoh") -> DiagonalSSM:
+def legs_normal_system(
+    N: int, n: int, dt: float = 1.0, discretization: str | float = "zoh", *, clip: float | None = None
+) -> DiagonalSSM:
     """Return the system whose kernel is the n-th basis function of LegS's normal part with half of B (S4D-LegS).
 
-    e_n^T exp(t (A + P P^T)) B / 2, by the closed-form spectrum and row n of the eigenvectors: cost O(N n).
+    e_n^T exp(t (A + P P^T)) B / 2, by the closed-form spectrum and row n of the eigenvectors: cost O(N n). With `clip`,
+    the moduli |v_j^* B| are at most that before they are halved, as for ``s4d(..., B="clipped")`` at 2.
 
     Raises
     ------
@@ -50,13 +51,10 @@ def legs_normal_system(N: int, n: int, dt: float = 1.0, discretization: str | fl
     """
     check_size(N, even=True)
     _check_order(n, N - 1)
-    w, size = legs_spectrum(N)
-    s = -0.5 + 1j * w
-    row = 1 / (s + 1)
-    for k in range(n):
-        row = row * (s - k) / (s + k + 2)
-    row = row * (math.sqrt(n + 0.5) / math.sqrt(2)) * size
-    return DiagonalSSM(s, size / 2 + 0j, row, dt, discretization=discretization)
+    w, absB = legs_spectrum(N)
+    row = eigenvector_rows(n + 1, w, absB / math.sqrt(2))[n]
+    weights = absB if clip is None else np.minimum(absB, clip)
+    return DiagonalSSM(-0.5 + 1j * w, weights / 2 + 0j, row, dt, discretization=discretization)
 
 
 def _check_order(n: int, most: int = _MOST) -> None:

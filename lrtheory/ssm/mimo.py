@@ -9,92 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, is_array, is_numpy, namespace
+from lrtheory.backend import Array, is_array, namespace
 from lrtheory.random import as_stream
 
-from .dense import check_finite, check_length, check_steps
-from .discretization import _complex, _parameter, log_discretize
-from .initialization import _steps, poles
+from ._checks import as_complex, as_double, boolean, count, numbers, positive, real_numbers
+from .discretization import check_rule, log_discretize
+from .initialization import draw_steps, input_normalization, poles
 from .legs import legs_spectrum
-
-
-def sequential_scan(x: Array, v: Array, state: Array | None = None) -> Array:
-    """Return the states s_k = exp(x) s_{k-1} + v_k, one after the other.
-
-    Parameters
-    ----------
-    x : complex array ``(..., M)``
-        Logarithms of the transition.
-    v : complex array ``(..., L, M)``
-        Inputs.
-    state : complex array ``(..., M)``, optional
-        s_{-1}; default 0.
-
-    Returns
-    -------
-    complex array ``(..., L, M)``
-
-    Notes
-    -----
-    M L multiplications in L steps; compiled for NumPy arrays.
-    """
-    xp = namespace(x, v)
-    turn, v = _with_state(xp, x, v, state)
-    if is_numpy(turn, v):
-        from lrtheory.ssm import _cpu_mimo
-
-        return _cpu_mimo.scan(turn, v)
-    states = [v[..., 0, :]]
-    for k in range(1, v.shape[-2]):
-        states.append(turn * states[-1] + v[..., k, :])
-    return xp.stack(states, axis=-2)
-
-
-def associative_scan(x: Array, v: Array, state: Array | None = None) -> Array:
-    """Return the states of `sequential_scan` by a parallel scan, in O(log L) steps of whole-array operations.
-
-    Neighbours are combined, (exp(x), v_{2k}), (exp(x), v_{2k+1}) -> (exp(2x), exp(x) v_{2k} + v_{2k+1}); the states of
-    the half as long sequence are every other state, and the rest is one step from them. Powers come from 2^j x, with
-    no error from repeated squaring. 2 M L multiplications; meant for devices with many cores.
-
-    References
-    ----------
-    .. [1] G. E. Blelloch, Prefix sums and their applications, CMU-CS-90-190, 1990.
-    .. [2] J. T. H. Smith, A. Warrington, S. W. Linderman, Simplified state space layers for sequence modeling, ICLR
-       2023, arXiv:2208.04933.
-    """
-    xp = namespace(x, v)
-    _, v = _with_state(xp, x, v, state)
-    return _scan(xp, xp.astype(x, xp.complex128, copy=False)[..., None, :], v)
-
-
-def _scan(xp: Any, x: Array, v: Array) -> Array:
-    length = v.shape[-2]
-    if length == 1:
-        return v
-    turn = xp.exp(x)
-    odd = _scan(xp, 2 * x, turn * v[..., 0 : length - 1 : 2, :] + v[..., 1::2, :])
-    even = turn * odd[..., : (length - 1) // 2, :] + v[..., 2::2, :]
-    even = xp.concat([v[..., :1, :], even], axis=-2)
-    if even.shape[-2] > odd.shape[-2]:
-        last, even = even[..., -1:, :], even[..., :-1, :]
-    else:
-        last = even[..., :0, :]
-    pairs = xp.reshape(xp.stack([even, odd], axis=-2), (*odd.shape[:-2], 2 * odd.shape[-2], odd.shape[-1]))
-    return xp.concat([pairs, last], axis=-2)
-
-
-def _with_state(xp: Any, x: Array, v: Array, state: Array | None) -> tuple[Array, Array]:
-    """Return exp(x), and v with the previous state's share in its first entry, both in double precision."""
-    turn = xp.exp(xp.astype(x, xp.complex128, copy=False))
-    v = xp.astype(v, xp.complex128, copy=False)
-    shape = np.broadcast_shapes(tuple(v.shape), (*turn.shape[:-1], 1, turn.shape[-1]))
-    if state is not None:
-        first = turn * xp.astype(state, xp.complex128, copy=False)
-        shape = np.broadcast_shapes(shape, (*first.shape[:-1], 1, first.shape[-1]))
-        v = xp.broadcast_to(v, shape)
-        return turn, xp.concat([v[..., :1, :] + first[..., None, :], v[..., 1:, :]], axis=-2)
-    return turn, xp.broadcast_to(v, shape)
+from .scans import sequential_scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +42,10 @@ class MIMODiagonalSSM:
     Raises
     ------
     TypeError
-        If A, B, C or D is not an array.
+        If A, B, C or D is not an array, or D is complex.
     ValueError
-        If shapes do not match, an entry is not finite, dt is not positive, or a pole has a real part of 0 or more.
+        If shapes do not match, an entry is not finite, dt is not positive, or a pole is unstable: it has a real part
+        of 0 or more, or the rule moves it out of the unit circle.
 
     References
     ----------
@@ -139,36 +62,41 @@ class MIMODiagonalSSM:
     conjugate_pairs: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("A", "B", "C", "D"):
-            if name != "D" or self.D is not None:
-                check_finite(name, getattr(self, name))
+        for name in ("A", "B", "C"):
+            object.__setattr__(self, name, numbers(name, getattr(self, name)))
+        object.__setattr__(self, "dt", positive("dt", self.dt))
+        if self.D is not None:
+            object.__setattr__(self, "D", real_numbers("D", self.D))
         shapes = [tuple(v.shape) for v in (self.A, self.B, self.C)]
         if [len(s) for s in shapes] != [1, 2, 2] or not shapes[0][0] == shapes[1][0] == shapes[2][1]:
             raise ValueError(f"A, B and C must be (M,), (M, H_in) and (H_out, M), got {', '.join(map(str, shapes))}")
-        if check_steps(self.dt) not in ((), shapes[0]):
-            raise ValueError(f"dt must be a number or have the shape {shapes[0]} of A, got {check_steps(self.dt)}")
+        if is_array(self.dt) and tuple(self.dt.shape) not in ((), shapes[0]):
+            raise ValueError(f"dt must be a number or have the shape {shapes[0]} of A, got {tuple(self.dt.shape)}")
         if self.D is not None and not tuple(self.D.shape) == (shapes[2][0],) == shapes[1][1:]:
             raise ValueError(
                 f"D must be (H,) with H inputs and H outputs, got {tuple(self.D.shape)} for "
                 f"{shapes[1][1]} inputs and {shapes[2][0]} outputs"
             )
-        if self.discretization not in ("zoh", "impulse"):
-            _parameter(self.discretization)
+        check_rule(self.discretization)
+        boolean("conjugate_pairs", self.conjugate_pairs)
         xp = namespace(self.A)
-        if bool(xp.any(xp.real(_complex(self.A)) >= 0)):
+        if bool(xp.any(xp.real(as_complex(self.A)) >= 0)):
             raise ValueError("the real parts of A must be negative")
+        if bool(xp.any(xp.real(self.log_discretize()[0]) > 0)):
+            raise ValueError(
+                f"the rule {self.discretization!r} moves a stable pole out of the unit circle: it needs a smaller dt"
+            )
 
     def log_discretize(self) -> tuple[Array, Array]:
         """Return log abar ``(M,)`` and Bbar ``(M, H_in)`` in double precision: x_k = abar x_{k-1} + Bbar u_k."""
         xp = namespace(self.A, self.B)
         ones = xp.ones((self.A.shape[0], 1), dtype=xp.complex128)
-        dt = self.dt if is_array(self.dt) and self.dt.ndim else float(self.dt)
-        x, factor = log_discretize(xp.astype(_complex(self.A), xp.complex128)[:, None], ones, dt, self.discretization)
-        return x[:, 0], factor * xp.astype(self.B, xp.complex128)
+        x, factor = log_discretize(as_double(self.A)[:, None], ones, self.dt, self.discretization)
+        return x[:, 0], factor * as_double(self.B)
 
     def kernel(self, length: int) -> Array:
         """Return the kernel K_l = s Re(C abar^l Bbar), ``(length, H_out, H_in)``. M H_out H_in L operations."""
-        check_length(length)
+        length = count("length", length)
         xp = namespace(self.A, self.B, self.C)
         x, b = self.log_discretize()
         powers = xp.exp(x * xp.arange(length, dtype=xp.float64)[:, None])
@@ -203,18 +131,23 @@ class MIMODiagonalSSM:
 
         Raises
         ------
+        TypeError
+            If u is complex: the system is real and linear, so the response to Re u and that to Im u are two calls.
         ValueError
-            If u is empty along time or has another number of inputs, or the state another number of modes.
+            If u is empty along time or has another number of inputs, the state another number of modes, or an entry is
+            not finite.
 
         Notes
         -----
         2 M (H_in + H_out) L operations in matrix products and the scan's, O(M L) memory.
         """
-        check_finite("u", u)
+        u = real_numbers("u", u)
         if u.ndim < 2 or u.shape[-1] != self.B.shape[1] or u.shape[-2] < 1:
             raise ValueError(f"u must be (..., L, {self.B.shape[1]}) with L >= 1, got {tuple(u.shape)}")
-        if state is not None and (state.ndim < 1 or state.shape[-1] != self.A.shape[0]):
-            raise ValueError(f"state must be (..., {self.A.shape[0]}), got {tuple(state.shape)}")
+        if state is not None:
+            state = numbers("state", state)
+            if state.ndim < 1 or state.shape[-1] != self.A.shape[0]:
+                raise ValueError(f"state must be (..., {self.A.shape[0]}), got {tuple(state.shape)}")
         xp = namespace(self.A, self.B, self.C, u)
         x, b = self.log_discretize()
         values = xp.astype(u, xp.float64, copy=False)
@@ -228,8 +161,7 @@ class MIMODiagonalSSM:
         return (y, states[..., -1, :]) if return_state else y
 
     def _outputs(self) -> Array:
-        xp = namespace(self.C)
-        return (2 if self.conjugate_pairs else 1) * xp.astype(self.C, xp.complex128)
+        return (2 if self.conjugate_pairs else 1) * as_double(self.C)
 
     def _dtype(self) -> Any:
         xp = namespace(self.A, self.B, self.C)
@@ -278,7 +210,7 @@ def s5(
        2023, arXiv:2208.04933.
     """
     for name, value in (("N", N), ("H", H), ("blocks", blocks)):
-        _check_positive(name, value)
+        count(name, value)
     if N % (2 * blocks):
         raise ValueError(f"N must be a multiple of 2 blocks = {2 * blocks}, got {N}")
     stream = as_stream(stream)
@@ -288,7 +220,7 @@ def s5(
     c0 = stream.child("C").normal((H, blocks, size)) / math.sqrt(N)
     B = (V.conj().T @ b0).reshape(N // 2, H)
     C = (c0 @ V).reshape(H, N // 2)
-    steps = _steps(dt, dt_min, dt_max, (N // 2,), stream)
+    steps = draw_steps(dt, dt_min, dt_max, (N // 2,), stream)
     D = stream.child("D").normal((H,))
     return MIMODiagonalSSM(np.tile(-0.5 + 1j * w, blocks), B, C, steps, D, discretization)
 
@@ -330,8 +262,7 @@ def lru(
     ----------
     .. [1] A. Orvieto et al., Resurrecting recurrent neural networks for long sequences, ICML 2023, arXiv:2303.06349.
     """
-    _check_positive("M", M)
-    _check_positive("H", H)
+    M, H = count("M", M), count("H", H)
     stream = as_stream(stream)
     a = poles(2 * M, "lru", ring=ring, stream=stream)
     b, c = (stream.child(name).normal((2, M, H)) / math.sqrt(2.0) for name in ("B", "C"))
@@ -339,14 +270,3 @@ def lru(
     C = (c[0] + 1j * c[1]).T * math.sqrt(2.0 / M)
     D = stream.child("D").normal((H,))
     return MIMODiagonalSSM(a, B, C, 1.0, D, "impulse", conjugate_pairs=False)
-
-
-def input_normalization(x: Array) -> Array:
-    """Return gamma = sqrt(1 - |exp(x)|^2) of discrete poles exp(x), accurate as |exp(x)| tends to 1 (LRU)."""
-    xp = namespace(x)
-    return xp.sqrt(-xp.expm1(2 * xp.real(x)))
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")

@@ -15,6 +15,7 @@ from lrtheory.metrics import LazyMetrics
 from lrtheory.names import check_name
 from lrtheory.random import as_stream
 
+from ._checks import vector
 from ._slopes import NAMES, weights
 from .systems import DiagonalSSM
 from .transforms import TRANSFORMS, real_part, real_part_parameter, real_part_slope
@@ -98,8 +99,10 @@ class KernelFit:
             raise TypeError(f"trainable must be a tuple of names, got {self.trainable!r}")
         for part in self.trainable:
             check_name("trainable part", part, PARTS)
-        if b is not None and (not is_array(b) or b.ndim == 0):
-            raise TypeError(f"input_weights must be an array (..., M), got {b!r}")
+        if b is not None:
+            object.__setattr__(self, "input_weights", vector("input_weights", b))
+            if self.real_poles and namespace(b).isdtype(b.dtype, "complex floating"):
+                raise TypeError(f"input_weights must be real where the poles are, got dtype {b.dtype}")
 
     @property
     def batch_shape(self) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,14 @@ import numpy as np
 from lrtheory.backend import Array, is_array, like, namespace
 from lrtheory.ssm import application, vandermonde
 
-from ._checks import as_complex, as_double, floating, positive, real_values, vector
-from .discretization import _parameter, discretize, log_discretize
+from ._checks import as_complex, as_double, boolean, count, floating, positive, positive_number, real_values, vector
+from .discretization import check_rule, discretize, log_discretize
 
 LONGEST_EXPONENT = {"float32": 88.0, "float64": 700.0}  # exp of more overflows
+
+
+class AliasingWarning(UserWarning):
+    """Modes lie beyond the Nyquist frequency of their step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +76,12 @@ class DiagonalSSM:
     def __post_init__(self) -> None:
         for name in ("A", "B", "C"):
             object.__setattr__(self, name, vector(name, getattr(self, name)))
-        for name in ("dt", "D"):
-            value = getattr(self, name)
-            if value is not None or name == "dt":
-                object.__setattr__(self, name, real_values(name, value))
-        positive("dt", self.dt)
-        if self.discretization not in ("zoh", "impulse"):
-            _parameter(self.discretization)
-        if not isinstance(self.conjugate_pairs, bool):
-            raise TypeError(f"conjugate_pairs must be True or False, got {self.conjugate_pairs!r}")
+        object.__setattr__(self, "dt", positive("dt", self.dt))
+        if self.D is not None:
+            object.__setattr__(self, "D", real_values("D", self.D))
+        check_rule(self.discretization)
+        boolean("conjugate_pairs", self.conjugate_pairs)
+        boolean("allow_unstable", self.allow_unstable)
         _ = self.channels
         xp = namespace(self.A, self.B, self.C)
         if self.allow_unstable:
@@ -152,14 +152,11 @@ class DiagonalSSM:
 
         Warns (`AliasingWarning`) if modes alias at the new step that do not at the present one.
         """
-        if isinstance(rate, bool) or not isinstance(rate, Real) or not (math.isfinite(rate) and rate > 0):
-            raise ValueError(f"rate must be a positive number, got {rate!r}")
-        changed = replace(self, dt=self.dt * float(rate))
+        rate = positive_number("rate", rate)
+        changed = replace(self, dt=self.dt * rate)
         xp = namespace(self.A, self.C)
         more = int(xp.count_nonzero(changed.aliased & ~self.aliased))
         if more:
-            from .initialization import AliasingWarning
-
             warnings.warn(
                 f"at {rate:g} times the step, {more} of {math.prod(changed.aliased.shape)} modes that were below the "
                 "Nyquist frequency alias; bandlimit() removes aliased modes",
@@ -187,8 +184,7 @@ class DiagonalSSM:
         .. [1] E. Nguyen et al., S4ND: modeling images and videos as multidimensional signals using state spaces,
            NeurIPS 2022, arXiv:2210.06583.
         """
-        if isinstance(fraction, bool) or not isinstance(fraction, Real) or not fraction > 0:
-            raise ValueError(f"fraction must be a positive number, got {fraction!r}")
+        fraction = positive_number("fraction", fraction)
         xp = namespace(self.A, self.C)
         return replace(self, C=xp.where(self._turns() < fraction / 2, self.C, xp.zeros_like(self.C)))
 
@@ -212,13 +208,12 @@ class DiagonalSSM:
         """
         if rate != 1:
             return self.at_rate(rate).kernel(length, algorithm)
-        if not isinstance(length, (int, np.integer)) or isinstance(length, bool) or length < 1:
-            raise ValueError(f"length must be an integer >= 1, got {length!r}")
+        length = count("length", length)
         self._check_growth(length, self.dtype)
         w, x = self.log_nodes()
         xp = namespace(w, x)
-        kernel = xp.astype(algorithm(as_complex(w), x, int(length)), self.dtype, copy=False)
-        return _broadcast(kernel, (*self.channels, int(length)))
+        kernel = xp.astype(algorithm(as_complex(w), x, length), self.dtype, copy=False)
+        return _broadcast(kernel, (*self.channels, length))
 
     def apply(
         self,

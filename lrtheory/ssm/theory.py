@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from .discretization import log_discretize
-from .legs import check_size, eigenvector_rows, legs_spectrum
+from .legs import check_size, legs_spectrum
+from .legs_systems import legs_normal_system, legs_system
 
-_LARGEST_ORDER = 8  # LegS's residues alternate with a sum of moduli near (3 + sqrt 8)^n: 7 digits are lost here
 _BLOCK = 512  # rows of a Gramian at a time
 
 
@@ -159,17 +159,11 @@ def basis_difference(n: int, N: int, clip: float | None = None) -> tuple[np.ndar
     Raises
     ------
     ValueError
-        If N is not a positive even integer, or n is not in 0..min(8, N - 1); LegS's residues lose a digit for each.
+        If N is not a positive even integer, or n is not in 0..N-1 or too high for `legs_system`.
     """
-    check_size(N, even=True)
-    if not isinstance(n, (int, np.integer)) or not 0 <= n <= min(_LARGEST_ORDER, N - 1):
-        raise ValueError(f"n must be an integer from 0 to {min(_LARGEST_ORDER, N - 1)}, got {n!r}")
-    w, absB = legs_spectrum(N)
-    rows = eigenvector_rows(n + 1, w, absB / math.sqrt(2.0))
-    normal = rows[n] * (absB if clip is None else np.minimum(absB, clip))  # times 2 for the pair, times 1/2
-    k = np.arange(n + 1)
-    residues = np.array([(-1) ** (n + i) * math.comb(n, i) * math.comb(n + i, i) for i in k]) * math.sqrt(2 * n + 1)
-    return np.concatenate([-0.5 + 1j * w, -(k + 1.0)]), np.concatenate([normal, -residues])
+    normal, exact = legs_normal_system(N, n, clip=clip), legs_system(n)
+    poles = np.concatenate([normal.A, exact.A])
+    return poles, np.concatenate([2 * normal.C * normal.B, -exact.C * exact.B])
 
 
 def continuous_error(n: int, N: int, clip: float | None = None) -> float:

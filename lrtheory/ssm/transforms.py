@@ -43,7 +43,7 @@ def real_part(theta: Array, transform: str = "exp") -> Array:
     if check_name("transform", transform, TRANSFORMS) == "exp":
         return -xp.exp(theta)
     if transform == "relu":
-        return -(xp.where(theta > 0, theta, xp.zeros_like(theta)) + FLOOR)
+        return -(xp.where(theta < 0, xp.zeros_like(theta), theta) + FLOOR)  # NaN stays NaN
     if transform == "softplus":
         return -_softplus(theta)
     if transform == "sigmoid":
@@ -75,7 +75,7 @@ def real_part_parameter(re: Array, transform: str = "exp") -> Array:
     """
     xp = namespace(re)
     check_name("transform", transform, TRANSFORMS)
-    rate = xp.where(re < -FLOOR, -re, xp.full_like(re, FLOOR))
+    rate = xp.where(re > -FLOOR, xp.full_like(re, FLOOR), -re)  # NaN stays NaN
     if transform == "exp":
         return xp.log(rate)
     if transform == "relu":

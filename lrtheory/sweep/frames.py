@@ -23,11 +23,12 @@ def finished(frame: pd.DataFrame, column: str = "iteration") -> pd.DataFrame:
 
 
 def where(frame: pd.DataFrame, **conditions: Any) -> pd.DataFrame:
-    """Return the rows that agree with every condition (numbers to rounding)."""
+    """Return the rows that agree with every condition (numbers to rounding, relative to their size)."""
     keep = np.ones(len(frame), dtype=bool)
     for name, value in conditions.items():
         column = frame[name]
-        keep &= (column == value) if isinstance(value, str) else np.isclose(column.astype(float), value)
+        text = isinstance(value, str)
+        keep &= (column == value) if text else np.isclose(column.astype(float), value, rtol=1e-9, atol=0.0)
     return frame[keep]
 
 

@@ -24,8 +24,9 @@ def tiny(made, preset):
     parts = []
     for part in made.presets[preset].parts:
         small = {axis: (TINY[axis],) if axis in TINY else values[:2] for axis, values in part.items()}
-        ranks = {2 if k in part["r"] else 3 for k in part.get("k", ())}
-        parts.append(small | ({"k": tuple(ranks)} if ranks else {}))
+        if "k" in part:
+            small["k"] = tuple({2 if k in part["r"] else 3 for k in part["k"]})
+        parts.append(small)
     return list(Grid(tuple(parts)))
 
 

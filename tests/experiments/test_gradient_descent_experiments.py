@@ -1,10 +1,14 @@
 """imbalance, phase_map and incremental_learning: their claims hold on made-up data and can fail on others."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from lrtheory.factors import Factors
+from lrtheory.first_order import GradientDescent
 from lrtheory.sweep import loading
 
 T = np.unique(np.geomspace(1, 4e4, 120).astype(int))
@@ -19,7 +23,7 @@ def decay(rate, **cell):
     """Records of a run whose squared error falls by exp(-rate) an iteration."""
     y = np.maximum(3 * np.exp(-rate * T), 1e-31)
     table = dict(iteration=T, error_squared=y, relative_error=np.sqrt(y / 3), loss=y / 4)
-    return pd.DataFrame(table).assign(**(COMMON | cell))
+    return pd.DataFrame(table).assign(**(COMMON | dict(imbalance_defect=1e-14, imbalance_change=1e-2) | cell))
 
 
 def verdicts(name, frame):
@@ -44,11 +48,43 @@ def test_imbalance_claims_hold_and_fail():
     assert set(good) == {
         *("E8.slowest.identity.alpha0.4", "E8.slowest.gaussian.alpha0.4"),
         *("E8.zero.identity", "E8.zero.gaussian"),
+        *(f"T8.{claim}.{operator}" for claim in ("identity", "change") for operator in ("identity", "gaussian")),
     }
     assert set(good.values()) == {"holds"}
     assert set(verdicts("imbalance", imbalance(gain=0.5)).values()) == {"holds", "fails"}
     bad = verdicts("imbalance", imbalance(power=(2.0, 0.0)))
     assert bad["E8.zero.identity"] == bad["E8.zero.gaussian"] == "fails"
+    off = verdicts("imbalance", imbalance().assign(imbalance_defect=1e-6, imbalance_change=1e-9))
+    assert {claim for claim, verdict in off.items() if verdict == "fails"} == {c for c in good if c.startswith("T8")}
+
+
+def test_the_identity_of_the_imbalance_is_measured_on_steps_that_are_taken(monkeypatch):
+    """Over a step that moves G with the new F (Gauss-Seidel) it comes out broken."""
+    made = experiment("imbalance")
+    cell = dict(operator="gaussian", n=8, r=2, k=3, m=100, form="dense", alpha=0.4, rho=0.5, step_size=0.2)
+    cells = [cell | dict(max_steps=20, seed=seed, init_seed=0) for seed in (0, 1)]
+    tables = [table for _, table in made.run(cells, "cpu")]
+    assert max(table["imbalance_defect"] for table in tables) < 1e-12
+    assert min(table["imbalance_change"] for table in tables) > 1e-6
+
+    def alternating(self, problem, state):
+        x = state.x
+        left = x.left - 0.2 * (problem.matrix_gradient(x)[1] @ x.right)
+        r = problem.matrix_gradient(Factors(left, x.right))[1]
+        return replace(state, x=Factors(left, x.right - 0.2 * (np.swapaxes(r, -1, -2) @ left)), t=state.t + 1)
+
+    monkeypatch.setattr(GradientDescent, "step", alternating)
+    assert min(table["imbalance_defect"] for _, table in made.run(cells, "cpu")) > 1e-6
+
+
+@pytest.mark.parametrize("name", ["imbalance", "scaled_gd", "sym_vs_asym"])
+def test_a_run_without_steps_has_no_rate(name):
+    made = experiment(name)
+    cell = next(cell for cell in made.presets["small"] if cell["operator"] == "gaussian")
+    frames = [pd.DataFrame(table).assign(**done) for done, table in made.run([cell | dict(max_steps=0)], "cpu")]
+    frame = pd.concat(frames)
+    made.figure(frame)
+    assert {claim.verdict for claim in made.claims(frame)} <= {"inconclusive"}
 
 
 def phase_map(alpha_power=2.0, k_power=-1.0):

@@ -87,18 +87,45 @@ def test_claims_on_aliased_modes_fail_for_another_count():
 def memory(legs, rand):
     shared = dict(N=64, dt=2e-3, length=2000, delay=1.0, tikhonov=1e-4)
     noise = [
-        dict(task="noise", init=init, band=2.0, seed=seed, error=error, **shared)
+        dict(task=task, init=init, band=2.0, record=64, seed=seed, error=error, **shared)
+        for task in ("noise", "history")
         for seed in range(6)
         for init, error in (("legs", legs), ("rand", rand))
     ]
-    return [dict(task="bump", init="legs", band=np.nan, seed=np.nan, error=legs, **shared), *noise]
+    return [dict(task="bump", init="legs", band=np.nan, record=np.nan, seed=np.nan, error=legs, **shared), *noise]
 
 
 def test_claims_on_memory_can_fail():
-    made = verdicts("s4d_memory", memory(0.160, 0.7))
-    assert made == {"S4D.F8.bump.legs.delay1": "holds", "S4D.F8.noise.legs.delay1": "holds"}
-    made = verdicts("s4d_memory", memory(0.8, 0.7))
-    assert made == {"S4D.F8.bump.legs.delay1": "fails", "S4D.F8.noise.legs.delay1": "fails"}
+    ids = {"S4D.F8.bump.legs.delay1", "S4D.F8.noise.legs.delay1", "S4D.F8.history.legs.delay1"}
+    assert verdicts("s4d_memory", memory(0.160, 0.7)) == dict.fromkeys(ids, "holds")
+    assert verdicts("s4d_memory", memory(0.8, 0.7)) == dict.fromkeys(ids, "fails")
+
+
+def test_recalled_noise_is_what_the_transfer_functions_allow():
+    """The least mean square error of u(t - tau) from the states is a least-squares problem over the band."""
+    module = experiment("s4d_memory")
+    shared = dict(N=16, dt=0.02, length=200, tikhonov=1e-4, band=2.0, record=512, seed=3, init="inv")
+    cells = [dict(task="noise", delay=delay, **shared) for delay in (0.5, 2.0)]
+    x = 0.02 * (-0.5 + 1j * 16 / np.pi * (16 / (2 * np.arange(8) + 1) - 1))
+    turn = np.exp(-2j * np.pi * np.linspace(-2, 2, 4001) * 0.02)[:, None]
+    made = np.concatenate([1 / (1 - np.exp(x) * turn), 1 / (1 - np.exp(np.conj(x)) * turn)], axis=1)
+    made = np.concatenate([made[:, :8] + made[:, 8:], (made[:, :8] - made[:, 8:]) / 1j], axis=1)  # of Re z and Im z
+    made /= np.linalg.norm(made, axis=0)
+    for cell, table in module.run(cells, "cpu"):
+        target = turn[:, 0] ** round(cell["delay"] / 0.02)
+        stacked = np.concatenate([made.real, made.imag, 1e-4 * np.eye(16)])
+        fit = np.linalg.lstsq(stacked, np.concatenate([target.real, target.imag, np.zeros(16)]), rcond=None)[0]
+        least = np.linalg.norm(made @ fit - target) / np.linalg.norm(target)
+        assert table["error"] == pytest.approx(least, rel=0.05)  # of 4096 independent samples
+
+
+def test_the_error_of_a_history_is_the_mean_over_its_moments():
+    made = experiment("s4d_memory")
+    shared = dict(N=8, dt=0.02, length=100, tikhonov=1e-4, band=2.0, record=8, seed=0, init="lin")
+    at = [dict(task="noise", delay=delay, **shared) for delay in (0.0, 0.125, 0.25, 0.4)]
+    alone = [table["error"] for _, table in made.run(at, "cpu")]
+    whole = next(made.run([dict(task="history", delay=0.4, **shared)], "cpu"))[1]["error"]
+    assert whole == pytest.approx(np.sqrt(np.mean(np.square(alone))), rel=1e-12)
 
 
 def basis(abscissa, dense):

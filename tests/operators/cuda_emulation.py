@@ -128,8 +128,14 @@ static void sincospi(double x, double* s, double* c)  // the argument is reduced
     }
 }
 
+__attribute__((noinline)) static double __dmul_rn(double a, double b) { return a * b; }  // is never contracted
+
+using std::exp2;
 using std::fabs;
+using std::fma;
+using std::ldexp;
 using std::log;
+using std::rint;
 using std::sqrt;
 """
 
@@ -148,10 +154,10 @@ GUARD = 64
 
 
 class Emulator:
-    """Stands in for `_gpu_launch.launch`, with NumPy arrays. `folder` keeps what is compiled."""
+    """Stands in for `_gpu_launch.launch`, with NumPy arrays. `folder` keeps what is compiled, with `options`."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, options=()):
+        self.folder, self.options = folder, options
         self.libraries = {}
         self.loaded = set()
         self.started = 0
@@ -230,7 +236,17 @@ class Emulator:
                 )
             path = self.folder / f"{key}.cpp"
             path.write_text(text)
-            command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-U_FORTIFY_SOURCE", "-w", *options]
+            command = [
+                "g++",
+                "-std=c++17",
+                "-O1",
+                "-shared",
+                "-fPIC",
+                "-U_FORTIFY_SOURCE",
+                "-w",
+                *self.options,
+                *options,
+            ]
             done = subprocess.run(
                 [*command, "-o", path.with_suffix(".so"), path], capture_output=True, text=True, timeout=120
             )

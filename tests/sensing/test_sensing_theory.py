@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtheory.factors import Factors
+from lrtheory.factors import Factors, as_matrix
 from lrtheory.first_order import GradientDescent
-from lrtheory.low_rank import GivenFactors, RandomFactors
+from lrtheory.low_rank import GivenFactors, RandomFactors, ScaledGradientDescent
 from lrtheory.operators import Identity
 from lrtheory.random import Stream
 from lrtheory.sensing import SensingProblem, gaussian_problem, population_problem, reduce_population, theory
@@ -115,6 +115,42 @@ def test_t8_toy_laws():
     late = t >= 200
     assert abs(np.polyfit(t[late], np.log(error[late]), 1)[0] / np.log1p(-eta * gap) - 1) < 1e-3
     assert abs(gap / (0.49 * 8 / 9) - 1) < 0.02  # Delta is conserved to O(eta^2)
+
+
+def test_noise_error_is_that_of_least_squares():
+    """p = 2 (6 + 5 - 2) = 18 unknowns; the mean trace of the inverse Gram matrix by drawing designs."""
+    assert theory.noise_error(0.5, 6, 5, 2, 40) == pytest.approx(0.5 * np.sqrt(18 / 21), rel=1e-14)
+    assert np.isnan(theory.noise_error(0.5, 6, 5, 2, [19, 18, 3])).all()
+    draws = np.random.default_rng(0).normal(size=(4000, 40, 18))
+    trace = np.trace(np.linalg.inv(np.swapaxes(draws, 1, 2) @ draws), axis1=1, axis2=2)
+    mean, error = trace.mean(), trace.std() / np.sqrt(len(trace))
+    assert abs(theory.noise_error(1.0, 6, 5, 2, 40) ** 2 - mean) < 4 * error < 0.02
+
+
+@pytest.mark.parametrize(("damping", "eta"), [(0.01, 0.3), (0.1, 0.5)])
+def test_a_fixed_damping_ends_in_a_power_law(damping, eta):
+    """ScaledGD(lambda), k > r: the constant of 1/t^2 is lambda^2 (k - r) / (4 eta^2); its approach is logarithmic."""
+    problem = population_problem(20, 2, kappa=3.0)
+    steps = 20_000
+    result = solve(problem, ScaledGradientDescent(eta, damping), start=RandomFactors(4, 0.5), max_steps=steps)
+    t, error = result.trace.iteration, result.trace.metrics["error"]
+    late = t > steps / 10
+    law = theory.damped_error_squared(t[late], eta, damping, 2)
+    assert np.abs(error[late] ** 2 / law - 1).max() < 0.02
+    assert np.polyfit(np.log(t[late]), np.log(error[late]), 1)[0] == pytest.approx(-1, abs=0.01)
+
+
+@pytest.mark.parametrize("problem", [population_problem(7, 2, n2=5), gaussian_problem(6, 2, 40, n2=7, noise=0.3)])
+def test_t8_is_what_a_step_does(problem):
+    """Against a step that is written out here."""
+    x = RandomFactors(3, 1.0, rho=0.5)(problem, Stream(0))
+    f, g, eta = x.left, x.right, 0.3
+    r = as_matrix(problem.matrix_gradient(x)[1])
+    new_f, new_g = f - eta * r @ g, g - eta * r.T @ f
+    expected = new_f.T @ new_f - new_g.T @ new_g
+    got = theory.next_imbalance(x, problem.matrix_gradient(x)[1], eta)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+    assert np.abs(theory.imbalance(x) - expected).max() > 1e-3
 
 
 def test_closed_forms_by_hand():

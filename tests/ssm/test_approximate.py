@@ -190,6 +190,7 @@ def test_bad_input_is_refused():
         perturb_then_diagonalize(legs(32, np.ones(32)), 1e-300)
     with pytest.raises(ValueError, match=r"\[0, 1/2\)"):
         legs_deviation_bound(B, 0.5)
+    assert legs_deviation_bound(1j * B, 0.1) == pytest.approx(legs_deviation_bound(B, 0.1), rel=1e-14)
     with pytest.raises(ValueError, match="increasing"):
         transfer_deviation(np.sin, np.cos, np.array([1.0, 0.5, 2.0]))
     with pytest.raises(ValueError, match="one channel"):

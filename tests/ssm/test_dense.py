@@ -182,14 +182,15 @@ def test_libraries_and_precisions():
         ({"A": np.full((3, 3), np.nan)}, "A must be finite"),
         ({"A": np.ones((3, 3), complex)}, "A must be real"),
         ({"B": np.ones(4)}, "B"),
-        ({"B": np.ones((2, 3)), "C": np.ones((5, 3))}, "broadcast"),
+        ({"B": np.ones((2, 3)), "C": np.ones((5, 3))}, "channels of A .* must broadcast"),
         ({"dt": 0.0}, "dt must be positive"),
         ({"dt": np.array([0.1, np.inf])}, "dt must be positive"),
+        ({"dt": np.array([1j])}, "dt must be real"),
         ({"discretization": "bilinar"}, "did you mean bilinear"),
     ],
 )
 def test_bad_input_is_refused(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         DenseSSM(**({"A": -np.eye(3), "B": np.ones(3), "C": np.ones(3)} | change))
 
 
@@ -205,6 +206,14 @@ def test_other_refusals():
         DenseSSM(np.stack([system.A] * 2), system.B, system.C).diagonalize(pairs=True)
     with pytest.raises(ValueError, match="coefficients"):
         companion(np.ones(3), np.ones(2))
+    with pytest.raises(TypeError, match="numerator must be real"):
+        companion(np.ones(2), np.ones(2) * 1j)
+    with pytest.raises(TypeError, match="w must be real"):
+        system.freqresp(np.array([1j]))
+    with pytest.raises(ValueError, match="w must be finite"):
+        system.freqresp(np.array([np.nan]))
+    with pytest.raises(ValueError, match="without negative times"):
+        system.impulse_response(np.array([-1.0]))
 
 
 def test_the_eigenvector_condition_of_legs_grows_as_published():

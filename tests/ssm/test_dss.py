@@ -150,3 +150,5 @@ def test_bad_input_is_refused():
         dss_softmax_kernel(a, w * np.nan, 0.1, 5)
     with pytest.raises(TypeError, match="frequency must be an array"):
         dss_exp(np.zeros(1), 1.0, np.ones(1))
+    with pytest.raises(TypeError, match="log_decay must be real"):
+        dss_exp(np.zeros(1) * 1j, np.ones(1), np.ones(1))

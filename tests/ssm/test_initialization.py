@@ -245,6 +245,12 @@ def test_the_warning_counts_over_channels():
         s4d(64, 3, "legs", dt=np.array([1e-3, 1e-2, 1e-1]))
 
 
+def test_the_bilinear_rule_folds_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        s4d(64, 1, "quad", dt=0.1, discretization="bilinear")
+
+
 def test_no_channels():
     for init in INITIALISATIONS:
         assert s4d(8, 0, init, B="random", D="random").kernel(5).shape == (0, 5)
@@ -270,13 +276,15 @@ def test_no_channels():
         ({"dt": 0.0}, ValueError, "dt must be positive"),
         ({"dt": math.nan}, ValueError, "dt must be positive"),
         ({"dt": math.inf}, ValueError, "dt must be positive"),
+        ({"dt": np.array([0.1, 1j])}, TypeError, "dt must be real"),
+        ({"bandlimit": "1"}, TypeError, "bandlimit must be a real number"),
         ({"dt": [0.1, 0.2]}, TypeError, "dt must be a name, a number or an array"),
         ({"dt": np.ones(3)}, ValueError, "each of the 2 channels"),
         ({"dt_min": 0.2}, ValueError, "dt_min <= dt_max"),
         ({"dt_min": 0.0}, ValueError, "0 < dt_min"),
         ({"dt_max": math.inf}, ValueError, "dt_max < inf"),
         ({"dt_min": math.nan}, ValueError, "dt_min"),
-        ({"n_ssm": 0}, ValueError, "n_ssm must be a positive divisor"),
+        ({"n_ssm": 0}, ValueError, "n_ssm must be an integer >= 1"),
         ({"n_ssm": 2, "H": 0}, ValueError, "n_ssm must be a positive divisor"),
         ({"n_ssm": 3}, ValueError, "n_ssm must be a positive divisor of H = 2, got 3"),
         ({"real_scale": 0.0}, ValueError, "real_scale must be positive"),
@@ -297,7 +305,7 @@ def test_no_channels():
         ({"C": [1.0, 2.0]}, TypeError, "C must be a name or an array"),
         ({"B": np.array([np.nan, 1.0])}, ValueError, "B must be finite"),
         ({"stream": 1.5}, TypeError, "stream must be"),
-        ({"device": "gpu"}, ValueError, "device must be one of"),
+        ({"device": "gpu"}, ValueError, "no device"),
     ],
 )
 def test_bad_input_is_refused(options, error, message):

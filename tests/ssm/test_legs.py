@@ -11,7 +11,7 @@ import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtheory.ssm import hippo_legs, legs_basis, legs_basis_zoh, legs_spectrum, s4d
+from lrtheory.ssm import hippo_legs, legs_basis, legs_basis_zoh, legs_normal_system, legs_spectrum, legs_system, s4d
 from lrtheory.ssm.legs import secular_roots
 
 EPS = np.finfo(np.float64).eps
@@ -229,6 +229,34 @@ def test_basis_against_high_precision(n, t):
     assert abs(float(legs_basis(n, np.asarray(t))) - true) <= 8 * EPS * (n + 1) * math.sqrt(2 * n + 1) * math.exp(-t)
 
 
+@pytest.mark.parametrize("n", range(9))
+def test_a_basis_function_is_the_kernel_of_its_system(n):
+    """Residues of order n cancel like (3 + 2 sqrt(2))^n."""
+    expected = legs_basis_zoh(n, 0.1, 60)
+    np.testing.assert_allclose(legs_system(n, 0.1).kernel(60), expected, rtol=0, atol=10 * EPS * 5.83**n)
+
+
+@given(even_sizes.filter(lambda N: N <= 32), st.integers(0, 31), st.sampled_from([None, 0.5]))
+def test_the_normal_part_is_a_diagonal_system(N, n, clip):
+    n = n % N
+    B = hippo_legs(N)[1]
+    w, V = dense(N)
+    projected = V.conj().T @ B
+    if clip is not None:
+        projected *= np.minimum(1, clip / np.abs(projected))
+    t = np.array([0.0, 0.3, 2.0])
+    expected = np.real(np.exp(t[:, None] * (-0.5 + 1j * w)) @ (V[n] * projected))  # 2 Re, and half of B
+    found = legs_normal_system(N, n, clip=clip).impulse_response(t)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def test_orders_without_digits_are_refused():
+    with pytest.raises(ValueError, match=r"n must be an integer in 0\.\.8"):
+        legs_system(9)
+    with pytest.raises(ValueError, match=r"n must be an integer in 0\.\.3"):
+        legs_normal_system(4, 4)
+
+
 def test_basis_at_the_ends():
     n = np.arange(50)
     np.testing.assert_allclose(legs_basis(n, np.zeros(1))[:, 0], np.sqrt(2 * n + 1), rtol=1e-15)
@@ -293,10 +321,11 @@ def test_other_libraries_and_precisions():
         (lambda: legs_basis(-1, np.ones(2)), "n must be integers >= 0"),
         (lambda: legs_basis(1.5, np.ones(2)), "n must be integers >= 0"),
         (lambda: legs_basis(1, np.array([-1.0])), "t must be >= 0"),
-        (lambda: legs_basis(1, np.array([np.nan])), "t must be >= 0"),
+        (lambda: legs_basis(1, np.array([np.nan])), "t must be finite"),
         (lambda: legs_basis_zoh(1, 0.0, 3), "dt must be positive"),
         (lambda: legs_basis_zoh(1, math.nan, 3), "dt must be positive"),
-        (lambda: legs_basis_zoh(1, 0.1, 0), "length must be >= 1"),
+        (lambda: legs_basis_zoh(1, 0.1, 0), "length must be an integer >= 1"),
+        (lambda: legs_basis_zoh(1, 0.1, 2.5), "length must be an integer >= 1"),
         (lambda: legs_basis_zoh(-1, 0.1, 2), "n must be integers >= 0"),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lrtheory.random import Stream
 from lrtheory.ssm import DiagonalSSM, MIMODiagonalSSM, associative_scan, hippo_legs, lru, s5, sequential_scan
-from lrtheory.ssm.mimo import input_normalization
+from lrtheory.ssm.initialization import input_normalization
 from lrtheory.testing.strategies import seeds
 
 SCANS = [sequential_scan, associative_scan]
@@ -197,11 +197,15 @@ def test_libraries_and_precisions(scan):
         ({"dt": np.ones(3)}, "dt must be a number"),
         ({"dt": 0.0}, "dt must be positive"),
         ({"discretization": "zho"}, "did you mean zoh"),
+        ({"discretization": "forward euler", "dt": 3.0}, "out of the unit circle"),
+        ({"D": np.ones(3) * 1j}, "D must be real"),
+        ({"dt": np.array([1.0, 1j])}, "dt must be real"),
+        ({"conjugate_pairs": "no"}, "conjugate_pairs must be True or False"),
     ],
 )
 def test_bad_input_is_refused(change, message):
     good = {"A": -np.ones(2), "B": np.ones((2, 3)), "C": np.ones((3, 2)), "D": np.ones(3)}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         MIMODiagonalSSM(**(good | change))
 
 
@@ -213,11 +217,17 @@ def test_other_refusals():
         system.apply(np.ones((0, 3)))
     with pytest.raises(ValueError, match="state must be"):
         system.apply(np.ones((4, 3)), state=np.ones(5))
+    with pytest.raises(ValueError, match="state must be finite"):
+        system.apply(np.ones((4, 3)), state=np.full(2, np.nan))
+    with pytest.raises(TypeError, match="state must be an array"):
+        system.apply(np.ones((4, 3)), state=[0.0, 0.0])
+    with pytest.raises(TypeError, match="u must be real"):
+        system.apply(np.ones((4, 3)) * 1j)
     with pytest.raises(TypeError, match="B must be an array"):
         MIMODiagonalSSM(-np.ones(1), [[1.0]], np.ones((1, 1)))
     with pytest.raises(ValueError, match="multiple of 2 blocks = 6"):
         s5(16, 4, blocks=3)
-    with pytest.raises(ValueError, match="H must be a positive"):
+    with pytest.raises(ValueError, match="H must be an integer >= 1"):
         lru(4, 0)
     with pytest.raises(ValueError, match="ring"):
         lru(4, 2, ring=(0.9, 0.5, 1.0))

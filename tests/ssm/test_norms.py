@@ -80,6 +80,25 @@ def test_the_certificate_finds_what_the_grid_missed(system, discrete):
     np.testing.assert_allclose(level, norm, rtol=1e-6)
 
 
+@pytest.mark.parametrize("discrete", [False, True])
+def test_a_certified_norm_does_not_rest_on_the_grid(discrete, monkeypatch):
+    system = s4d(12, 3, "inv", dt=0.05, stream=1)
+    expected, _ = hinf_norm(system, discrete=discrete)
+    found = norms._peak
+
+    def low(*given):
+        norm, frequency = found(*given)
+        return norm / 3, frequency + 1.0
+
+    monkeypatch.setattr(norms, "_peak", low)
+    np.testing.assert_allclose(hinf_norm(system, discrete=discrete, certify=False)[0], expected / 3, rtol=1e-12)
+    norm, frequency = hinf_norm(system, discrete=discrete)
+    np.testing.assert_allclose(norm, expected, rtol=2e-6)
+    omega = frequency / system.dt if discrete else frequency
+    reached = np.abs(system.freqresp(omega[:, None], discrete=discrete))[:, 0]
+    np.testing.assert_allclose(reached, norm, rtol=1e-9)
+
+
 @given(stable_systems(channels=(2,)), stable_systems(channels=(2,)), either)
 def test_difference_has_the_difference_of_the_kernels(first, second, discrete):
     second = replace(second, dt=first.dt, discretization=first.discretization)

@@ -6,6 +6,7 @@ import array_api_strict
 import mpmath
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
@@ -462,6 +463,15 @@ def test_all_modes_at_full_order_and_other_importances():
     assert np.array_equal(known.kept, modal_truncation(system, 5)[1].kept)
     assert np.all(known.kept[np.arange(2), strength.argmax(-1)])
     assert by_energy.modes == 3 or by_energy.modes == 2
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_energies_are_integrals_or_sums(discrete):
+    w, x = np.array([2 - 1j, 0.3 + 0j]), np.array([-0.2 + 3j, -0.01 + 0.1j])
+    steps = np.arange(0, 4000, 1 if discrete else 0.01)[:, None]
+    values = np.abs(w * np.exp(steps * x)) ** 2
+    expected = np.sum(values, axis=0) if discrete else scipy.integrate.simpson(values, x=steps[:, 0], axis=0)
+    np.testing.assert_allclose(energy(w, x, discrete), expected, rtol=1e-9)
 
 
 # refusals

@@ -236,10 +236,11 @@ def test_training_finds_a_kernel_of_the_family(algorithm, below):
     assert np.all(error[-1] < below * error[0])
 
 
-def test_a_pole_that_explodes_is_a_status():
+@pytest.mark.parametrize("growth", [6.0, 10.0, 800.0])  # exp of 64 times these: too large to square, or at all
+def test_a_pole_that_explodes_is_a_status(growth):
     problem = KernelFit(random_kernel(64, 3, stream=np.arange(2)), "none")
     x = problem.point(start())
-    x[0, 1] = -800.0  # a real part of +800
+    x[0, 1] = -growth / np.exp(x[0, 0])  # a real part of +growth a step
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = solve(problem, Adam(0.01), start=lambda problem, stream: x, max_steps=10, record=[10])
@@ -333,6 +334,23 @@ def test_bad_random_kernels_are_refused(arguments, named):
         random_kernel(**(dict(length=64) | arguments))
 
 
+def test_the_resolution_is_what_rounding_leaves():
+    """Of a kernel by plain powers, whose phases lose digits as they grow."""
+    x = np.array([[0.0, np.log(1e-4), np.log(2e-4), 3.0, 1.7, 1.0, 0.5, 0.2, -1.0]])
+    a, c = -np.exp(x[0, 1:3]) + 1j * x[0, 3:5], x[0, 5:7] + 1j * x[0, 7:9]
+    steps = np.arange(16384)[:, None]
+    problem = KernelFit(2 * np.real(np.exp(steps * a) @ (c * np.expm1(a) / a)))
+    error = problem.metrics(x)["relative_error"][0]
+    assert 4 * np.finfo(float).eps < error < problem.resolution["relative_error"] < 1e-10
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of NaN
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_a_parameter_that_is_nan_has_no_loss(transform):
+    point = np.array([0.0, np.nan, 1.0, 1.0, 1.0])
+    assert np.isnan(KernelFit(np.ones(5), transform).loss(point))
+
+
 def test_bad_fits_are_refused():
     good = np.ones(5)
     for bad, error in ((np.ones(5, dtype=int), TypeError), (np.ones(5) * 1j, TypeError), ([1.0], TypeError)):
@@ -348,6 +366,8 @@ def test_bad_fits_are_refused():
         (dict(trainable=("a",)), "there are: A, C, dt"),
         (dict(trainable="A"), "trainable"),
         (dict(input_weights=[1.0]), "input_weights"),
+        (dict(input_weights=np.array([1.0, np.nan])), "input_weights must be finite"),
+        (dict(input_weights=np.ones(2) * 1j, real_poles=True), "input_weights must be real"),
     ):
         with pytest.raises((ValueError, TypeError), match=said):
             KernelFit(good, **arguments)

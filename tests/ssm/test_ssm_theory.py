@@ -266,9 +266,9 @@ def test_zoh_and_bilinear_kernels_differ_by_the_square_of_the_step():
     ("call", "message"),
     [
         (lambda: legs_frequency(8, 0, terms=4), "terms must be"),
-        (lambda: basis_difference(9, 64), "n must be an integer from 0 to 8"),
+        (lambda: basis_difference(9, 64), "n must be an integer in 0..8"),
         (lambda: basis_difference(-1, 64), "n must be an integer"),
-        (lambda: basis_difference(4, 4), "from 0 to 3"),
+        (lambda: basis_difference(4, 4), "in 0..3"),
         (lambda: basis_difference(0, 5), "even"),
         (lambda: clipped_error_law(0, 8, clip=0.0), "clip must be positive"),
         (lambda: all_pass(0, 1.0), "N must be a positive integer"),

@@ -267,7 +267,7 @@ def test_sampling_rate():
     np.testing.assert_array_equal(system.kernel(30, rate=2.5), replace(system, dt=0.25).kernel(30))
     np.testing.assert_array_equal(system.at_rate(0.5).kernel(9), replace(system, dt=0.05).kernel(9))
     for rate in (0, -1.0, float("nan"), float("inf"), "2", True):
-        with pytest.raises(ValueError, match="rate must be a positive number"):
+        with pytest.raises((ValueError, TypeError), match="rate must be"):
             system.at_rate(rate)
 
 
@@ -278,6 +278,9 @@ def test_aliases_are_counted_and_removed():
     assert limited.C.tolist() == [system.C[0], 0, system.C[2]]
     assert not limited.aliased.any()
     assert system.bandlimit(0.5).C.tolist() == [0, 0, system.C[2]]
+    at_nyquist = lone(A=np.full(3, -0.5 + 1j * np.pi), dt=1.0)
+    assert not at_nyquist.bandlimit().C.any()  # the limit itself is out
+    assert not at_nyquist.aliased.any()
     with pytest.warns(AliasingWarning, match=r"at 2 times the step, 1 of 3 modes"):
         system.kernel(4, rate=2)
     with warnings.catch_warnings():
@@ -286,7 +289,7 @@ def test_aliases_are_counted_and_removed():
         system.bandlimit(0.5).at_rate(2)
         replace(system, discretization="bilinear").at_rate(2)  # which bends frequencies instead
     assert not replace(system, discretization="bilinear").aliased.any()
-    with pytest.raises(ValueError, match="fraction must be a positive number"):
+    with pytest.raises(ValueError, match="fraction must be positive"):
         system.bandlimit(0)
 
 
@@ -387,7 +390,7 @@ ONES = np.ones(3)
         ({"C": np.ones((2, 3)), "dt": ONES}, ValueError, r"must broadcast, got A \(3,\), .* C \(2, 3\), dt \(3,\)"),
         ({"dt": 0.0}, ValueError, "dt must be positive"),
         ({"dt": np.array([1.0, -1.0])}, ValueError, "dt must be positive"),
-        ({"dt": float("nan")}, ValueError, "dt must be finite"),
+        ({"dt": float("nan")}, ValueError, "dt must be positive"),
         ({"dt": "1"}, TypeError, "dt must be a real number or an array"),
         ({"dt": True}, TypeError, "dt must be a real number or an array"),
         ({"dt": np.array([1j])}, TypeError, "dt must be real"),

@@ -76,3 +76,10 @@ def test_other_libraries_and_precisions(transform):
 def test_unknown_transforms_are_refused(function):
     with pytest.raises(ValueError, match="did you mean softplus"):
         function(np.ones(1), "softplis")
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_nan_stays_nan(transform):
+    """A parameter that has diverged must not look like a slow pole."""
+    assert np.isnan(real_part(np.array([np.nan]), transform)).all()
+    assert np.isnan(real_part_parameter(np.array([np.nan]), transform)).all()
