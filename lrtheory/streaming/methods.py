@@ -12,7 +12,7 @@ from lrtheory.streaming.directions import FrequentDirections
 from lrtheory.streaming.grid import OjaGrid
 from lrtheory.streaming.heavy import HeavyBlockPower, HeavyHistory
 from lrtheory.streaming.history import HistoryPCA
-from lrtheory.streaming.incremental import CCIPCA
+from lrtheory.streaming.incremental import CCIPCA, IncrementalSVD
 from lrtheory.streaming.oja import AdaOja, Krasulina, Oja
 from lrtheory.streaming.power import BlockPower
 from lrtheory.streaming.robust import ClippedOja, GeometricMedianOja
@@ -24,6 +24,7 @@ METHODS: dict[str, Callable[[Columns, Stream], Any]] = {
     "oja": lambda c, stream: Oja(c["step_size"], stream=stream),
     "oja_inv": lambda c, stream: Oja(c["step_size"], schedule="inv", t0=c.get("t0", 0.0), stream=stream),
     "krasulina_inv": lambda c, stream: Krasulina(c["step_size"], schedule="inv", t0=c.get("t0", 0.0), stream=stream),
+    "krasulina": lambda c, stream: Krasulina(c["step_size"], stream=stream),
     "adaoja": lambda c, stream: AdaOja(stream=stream),
     "oja_grid": lambda c, stream: OjaGrid(stream=stream),
     "clipped_oja": lambda c, stream: ClippedOja(c["step_size"], stream=stream),
@@ -33,6 +34,7 @@ METHODS: dict[str, Callable[[Columns, Stream], Any]] = {
     "heavy_select": lambda c, stream: HeavyBlockPower(c["h_max"], combine="select", stream=stream),
     "heavy_block_power": lambda c, stream: HeavyBlockPower(c["h_max"], stream=stream),
     "heavy_history": lambda c, stream: HeavyHistory(c["h_max"], stream=stream),
+    "incremental": lambda c, stream: IncrementalSVD(c["n_components"], batch_size=c["batch"]),
     "ccipca": lambda c, stream: CCIPCA(),
     "frequent_directions": lambda c, stream: FrequentDirections(c["size"]),
     "count_sketch": lambda c, stream: CountSketch(c["size"], stream=stream),
