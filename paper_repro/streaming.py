@@ -5,18 +5,21 @@ from __future__ import annotations
 from .paper import Covered, Expected, Panel, Paper, Study
 
 SUMMARY = (
-    "The rows of a matrix arrive once, and memory holds a few vectors: how near to the top right singular vector v₁ can "
+    "The rows of a matrix arrive once, and memory holds a few vectors: how near to the top right singular vector "
+    "v₁ can "
     "one come, as a function of the ratio R = s₁²/s₂² of the first two eigenvalues and of the order of the rows? Price "
     "and Xun give a variant of Oja's method, a grid of rates and the heaviest row, that works for R of order "
     "log n log d in any order. Kacham and Woodruff show that in random order a constant R is enough, with the "
     "few heavy rows stored and power steps over blocks of the light ones, and that a fixed rate cannot do it.",
-    "Here both are built beside the field's other one-pass methods, and their mechanisms are derived in closed form: an "
+    "Here both are built beside the field's other one-pass methods, and their mechanisms are derived in closed "
+    "form: an "
     "instance on which every fixed rate fails, one on which the analysis of heavy and light rows is tight, "
     "one on which stored rows reveal little, and laws of first order for independent rows and for random orders.",
 )
 
 SOURCES = (
-    "Read were the abstracts of both papers, not their bodies: the algorithms named after them, their constants and the "
+    "Read were the abstracts of both papers, not their bodies: the algorithms named after them, their constants "
+    "and the "
     "hard instance are reconstructed from the statements, and what is claimed of them is derived here. No figure or "
     "table of either paper was available; the pictures are the field's natural ones.",
     "Conventions: rows are not centred; sin² is that of the angle between the estimate and v₁; rates are in units of "
@@ -62,7 +65,8 @@ RATES = Panel(
 BEST = Panel(
     index=1,
     title="(b) The best rate",
-    alt="Squared correlation of the best rate, and of other methods, against R; dashed the closed form for three sizes.",
+    alt="Squared correlation of the best rate, and of other methods, against R; dashed the closed form for three "
+    "sizes.",
     expected=(
         Expected(
             "derived", "Half of the starts fail below a ratio that is the root of R(log R − 1) + 1 = (log d)/2 (T7)."
@@ -76,7 +80,8 @@ BEST = Panel(
 GAP = Panel(
     index=None,
     title="Random order",
-    alt="sin² against R on logarithmic axes: (a) iterative methods with the laws of History PCA and block power dashed, "
+    alt="sin² against R on logarithmic axes: (a) iterative methods with the laws of History PCA and block power "
+    "dashed, "
     "(b) summaries.",
     expected=(
         Expected("derived", "In random order block power and History PCA follow laws of first order (T10)."),
@@ -89,7 +94,8 @@ GAP = Panel(
 ORDER = Panel(
     index=None,
     title="Orders of the same rows",
-    alt="Three maps, one for each R: methods downwards, orders across, with the median squared correlation as number and "
+    alt="Three maps, one for each R: methods downwards, orders across, with the median squared correlation as "
+    "number and "
     "colour.",
     expected=(
         Expected("stated", "Price and Xun's guarantee, for fixed rates, holds in every order."),
@@ -101,7 +107,8 @@ ORDER = Panel(
 SPACE = Panel(
     index=None,
     title="Space against accuracy",
-    alt="(a)-(c) sin² against the numbers kept, on logarithmic axes, one series for each method, on three streams; in (a) "
+    alt="(a)-(c) sin² against the numbers kept, on logarithmic axes, one series for each method, on three streams; "
+    "in (a) "
     "the closed form for stored rows is dashed. (d) sin² against R for the better of two candidates and for their "
     "combination, with 1/(1 + R) dashed.",
     expected=(
