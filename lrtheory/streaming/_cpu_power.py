@@ -200,54 +200,65 @@ def row_energies(rows):
 
 
 @njit(cache=True, nogil=True)
-def offer(energies, first, kept, numbers, sources, count, left, times):
-    """Offer rows with the given squared norms to a heap that keeps the largest; the smallest is its root.
+def _before(energy, number, other_energy, other_number):
+    """Whether a row leaves before another: it is smaller or, among equals, newer."""
+    return energy < other_energy or (energy == other_energy and number > other_number)
 
-    A row that finds the heap full drives out the root, if it is larger than that, and is refused otherwise: one row
+
+@njit(cache=True, nogil=True)
+def offer(energies, arrivals, kept, numbers, sources, count, left):
+    """Offer rows with the given squared norms to a heap that keeps the largest, of equal ones the oldest.
+
+    The root is the row that leaves next. A row that finds the heap full drives it out or is refused itself: one row
     leaves for each that comes.
 
     Parameters
     ----------
-    energies : array ``(m,)``
-    first : int
-        Number of the first of these rows in the stream.
+    energies, arrivals : arrays ``(m,)``
+        Squared norms and numbers of the rows.
     kept, numbers, sources : arrays ``(h_max,)``
-        The heap: squared norms, row numbers, and where the rows are (a number below 0 for -1 - place in the storage
-        before the call, else the row's place in this call).
+        The heap: squared norms, numbers of the rows, and where they are: the row's place in this call, or -1 less its
+        place in what was stored before.
     count : int
         Entries of the heap.
-    left, times : arrays ``(m,)``
-        Overwritten with the sources of the rows that leave, and the places in this call of those that made them leave.
+    left : array ``(m,)``
+        Overwritten with the sources of the rows that leave.
 
     Returns
     -------
     count, departures : int
+    largest : float
+        The largest squared norm of the rows that leave.
     """
-    departures = 0
+    departures, largest = 0, 0.0
     for i in range(energies.size):
+        energy, number = energies[i], arrivals[i]
         p = count
         if count < kept.size:
             count += 1
-            while p > 0 and energies[i] < kept[(p - 1) // 2]:  # up
+            while p > 0:  # up
                 above = (p - 1) // 2
+                if not _before(energy, number, kept[above], numbers[above]):
+                    break
                 kept[p], numbers[p], sources[p] = kept[above], numbers[above], sources[above]
                 p = above
+        elif count == 0 or _before(energy, number, kept[0], numbers[0]):
+            left[departures] = i
+            largest = max(largest, energy)
+            departures += 1
+            continue
         else:
-            times[departures] = i
-            if count == 0 or not energies[i] > kept[0]:
-                left[departures] = i
-                departures += 1
-                continue
             left[departures] = sources[0]
+            largest = max(largest, kept[0])
             departures += 1
             p = 0
             while 2 * p + 1 < count:  # down
-                below = 2 * p + 1
-                if below + 1 < count and kept[below + 1] < kept[below]:
-                    below += 1
-                if not kept[below] < energies[i]:
+                q = 2 * p + 1
+                if q + 1 < count and _before(kept[q + 1], numbers[q + 1], kept[q], numbers[q]):
+                    q += 1
+                if not _before(kept[q], numbers[q], energy, number):
                     break
-                kept[p], numbers[p], sources[p] = kept[below], numbers[below], sources[below]
-                p = below
-        kept[p], numbers[p], sources[p] = energies[i], first + i, i
-    return count, departures
+                kept[p], numbers[p], sources[p] = kept[q], numbers[q], sources[q]
+                p = q
+        kept[p], numbers[p], sources[p] = energy, number, i
+    return count, departures, largest

@@ -109,10 +109,15 @@ class BlockPower(StreamingEstimator):
                 self._close()
                 continue
             end = min(first + left, rows.shape[0])
-            total += add_products(rows if (first, end) == (0, rows.shape[0]) else rows[first:end], self._w, self._y)
+            piece = rows if (first, end) == (0, rows.shape[0]) else rows[first:end]
+            total += self._take_piece(piece, self.n_seen_ + first)
             self._filled += end - first
             first = end
         return total
+
+    def _take_piece(self, rows: Chunk, first: int) -> float:
+        """Take rows of one block, of which the first has this number; return the sum of their squared norms."""
+        return add_products(rows, self._w, self._y)
 
     def _close(self) -> None:
         self._w, self._energy = self._after_block()
@@ -121,12 +126,18 @@ class BlockPower(StreamingEstimator):
 
     def _after_block(self) -> tuple[np.ndarray, np.ndarray]:
         """Return directions after the open block, if it ended here, and the energies of one of its rows along w."""
-        return next_directions(self._y, self._w)[0], (self._w * self._y).sum(-1) / self._filled
+        return next_directions(self._sums(), self._w)[0], (self._w * self._y).sum(-1) / self._filled
+
+    def _sums(self) -> np.ndarray:
+        return self._y
+
+    @property
+    def _short(self) -> bool:
+        """Whether the open block is too short for a result."""
+        return self._closed > 0 and 2 * self._filled < self._partition.length(self._closed)
 
     def _result(self) -> tuple[np.ndarray, np.ndarray]:
-        if self._closed and 2 * self._filled < self._partition.length(self._closed):
-            return self._w, self._energy
-        return self._after_block()
+        return (self._w, self._energy) if self._short else self._after_block()
 
     def _save(self) -> Any:
         return self._w.copy(), self._y.copy(), self._energy.copy(), self._closed, self._filled
