@@ -60,6 +60,9 @@ class StreamingEstimator(ABC):
 
     checks_first = False
 
+    def _foresee(self, source: Any, order: Any) -> None:
+        """Note what a source tells before it is read (`fit` alone calls this, before `_begin`)."""
+
     @abstractmethod
     def _begin(self, d: int) -> None: ...
 
@@ -110,6 +113,7 @@ class StreamingEstimator(ABC):
             As `chunks` and `partial_fit` do, or if there is no row, or none but zeros.
         """
         self._forget()
+        self._foresee(X, order)
         for chunk in chunks(X, chunk_rows=chunk_rows, order=order, stream=order_stream):
             self._take(chunk)
         self._check_seen()

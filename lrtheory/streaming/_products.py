@@ -1,0 +1,150 @@
+"""What the block methods share: products of a block of rows with frozen directions, and the division into blocks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrtheory.backend import is_array, twin
+from lrtheory.streaming._checks import integer
+from lrtheory.streaming._estimator import positive, squared_norm
+from lrtheory.streaming._starts import orthonormal_rows
+from lrtheory.streaming.sources import Chunk
+
+CACHED_ENTRIES = 1 << 15  # of rows that several members read one after another, or that are squared after a product
+MANY = 16  # members of one component from which matrix products are faster than one kernel a member
+
+
+def add_products(rows: Chunk, w: np.ndarray, y: np.ndarray) -> float:
+    """Add ``(rows w^T)^T rows`` to y, for members w and y ``(B, k, d)``; return the sum of the rows' squared norms.
+
+    For k = 1 and few members row by row, which gives the same bits for every division of the rows into calls.
+    """
+    members, k, d = w.shape
+    kernels = twin("lrtheory.streaming.power", w)
+    if k == 1 and members == 1:
+        return kernels.power(rows, w[0, 0], y[0, 0])
+    if k == 1 and members < MANY:
+        return sum(
+            [kernels.power(part, w[b, 0], y[b, 0]) for b in range(members)][0] for part in cached_parts(rows)
+        )
+    norm2 = 0.0
+    flat, sums = w.reshape(-1, d), y.reshape(-1, d)
+    for part in cached_parts(rows):
+        norm2 += squared_norm(part)
+        part = part.astype(np.float64, copy=False)
+        c = np.ascontiguousarray(part @ flat.T)
+        if isinstance(part, np.ndarray):
+            twin("lrtheory.streaming.", w).add_product(sums, c, part)
+        else:
+            sums += (part.T @ c).T
+    return norm2
+
+
+def cached_parts(rows: Chunk) -> Any:
+    """Yield dense rows a few at a time, which stay in cache, and CSR rows as they are."""
+    if not isinstance(rows, np.ndarray):
+        yield rows
+        return
+    step = max(8, CACHED_ENTRIES // rows.shape[1])
+    for i in range(0, rows.shape[0], step):
+        yield rows[i : i + step]
+
+
+def next_directions(sums: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return orthonormal rows spanning those of sums ``(B, k, d)``, in their order, and the lengths of Gram-Schmidt.
+
+    A row of sums that depends on those before it (rounding errors have no direction worth keeping) gets length 0 and
+    the part of the span of w, orthonormal rows, that is left over.
+    """
+    k = w.shape[1]
+    largest = np.abs(sums).max((-1, -2), keepdims=True)
+    scale = np.ldexp(1.0, np.maximum(np.frexp(np.where(largest > 0, largest, 1.0))[1], -1000))
+    found, lengths = orthonormal_rows(sums / scale)
+    lengths = lengths * scale[..., 0]
+    dependent = lengths <= 8 * sums.shape[-1] * np.finfo(np.float64).eps * np.linalg.norm(sums / scale, axis=(-1, -2))[
+        :, None
+    ] * scale[..., 0]
+    for b in np.flatnonzero(dependent.any(-1)):
+        basis = found[b, ~dependent[b]]
+        rest = w[b].copy()
+        for j in np.flatnonzero(dependent[b]):
+            for _ in range(2):  # once more, for what rounding left
+                rest -= (rest @ basis.T) @ basis
+            norms = np.linalg.norm(rest, axis=-1)
+            found[b, j] = rest[np.argmax(norms)] / norms.max()
+            basis = np.concatenate([basis, found[b, j : j + 1]])
+        if k == 1:
+            found[b] = w[b]  # the same bits
+    return found, np.where(dependent, 0.0, lengths)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Lengths of the blocks of a stream.
+
+    Parameters
+    ----------
+    first, growth : int
+        Blocks of ``first * growth^j`` rows ...
+    longer : int
+        ... and one more row in each of so many blocks at the beginning.
+    """
+
+    first: int
+    growth: int = 1
+    longer: int = 0
+
+    def length(self, block: int) -> int:
+        return self.first * self.growth**block + (block < self.longer)
+
+
+def partition(
+    d: int, n_blocks: int | None, block_size: int | None, n_rows: int | None, gap_guess: float
+) -> Partition:
+    """Return the blocks that the parameters ask for; see `BlockPower`. n_rows is None where it cannot be known.
+
+    Raises ValueError for numbers out of range, and for n_blocks without n_rows or with block_size.
+    """
+    if not positive("gap_guess", gap_guess) > 1:
+        raise ValueError(f"gap_guess must be above 1, got {gap_guess!r}")
+    if block_size is not None:
+        if n_blocks is not None:
+            raise ValueError(f"give n_blocks or block_size, got {n_blocks!r} and {block_size!r}")
+        return Partition(integer("block_size", block_size))
+    if n_blocks is not None:
+        integer("n_blocks", n_blocks)
+    if n_rows is None:
+        if n_blocks is not None:
+            raise ValueError(
+                f"n_blocks={n_blocks} needs the number of rows, which this source does not tell: give n_rows, or "
+                "block_size, or neither for blocks of 1, 2, 4, .. rows"
+            )
+        return Partition(1, 2)
+    n_rows = integer("n_rows", n_rows)
+    if n_blocks is None:
+        n_blocks = min(math.ceil(math.log(d) / math.log(gap_guess)) + 2, n_rows)
+    if n_blocks > n_rows:
+        raise ValueError(f"n_blocks must be at most the number of rows, {n_rows}, got {n_blocks}")
+    return Partition(n_rows // n_blocks, longer=n_rows % n_blocks)
+
+
+def row_count(source: Any, order: Any) -> int | None:
+    """Return the number of rows that `sources.chunks` would give, or None where only reading tells."""
+    if is_array(order):
+        return int(order.shape[0])
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        if path.suffix == ".npy" and path.is_file():
+            return int(np.load(path, mmap_mode="r").shape[0])
+        if path.suffix == ".parquet" and path.is_file():
+            from pyarrow.parquet import read_metadata
+
+            return int(read_metadata(path).num_rows)
+        return None
+    shape = getattr(source, "shape", ())
+    return int(shape[0]) if len(shape) == 2 else None

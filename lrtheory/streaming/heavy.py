@@ -1,0 +1,282 @@
+"""The heaviest rows of a stream, kept as they are."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any, Self
+
+import numpy as np
+
+from lrtheory.backend import Array, twin
+from lrtheory.streaming._checks import integer, reals
+from lrtheory.streaming._estimator import StreamingEstimator
+from lrtheory.streaming.sources import Chunk
+from lrtheory.streaming.theory import heavy_threshold
+
+
+class LargestRows:
+    """The h_max rows of largest squared norm, of equal ones the oldest.
+
+    Parameters
+    ----------
+    h_max, d : int
+
+    Attributes
+    ----------
+    rows : array ``(h, d)``, float64
+    energies, numbers : arrays ``(h,)``
+        Squared norms, and numbers of the rows in the stream.
+    largest_left : float
+        The largest squared norm of the rows that are not kept.
+    """
+
+    def __init__(self, h_max: int, d: int) -> None:
+        self._storage = np.empty((h_max, d))
+        self._kept = np.empty(h_max)
+        self._numbers = np.empty(h_max, dtype=np.int64)
+        self._sources = np.empty(h_max, dtype=np.int64)
+        self._count = 0
+        self.largest_left = 0.0
+
+    def offer(self, rows: Chunk, energies: np.ndarray, numbers: np.ndarray) -> Chunk:
+        """Keep what is heavy enough and return the rows that leave for it, or at once, in the order of their leaving.
+
+        Parameters
+        ----------
+        rows : array ``(m, d)`` or CSR
+        energies, numbers : arrays ``(m,)``
+            Squared norms, and int64 numbers in the stream.
+        """
+        m = rows.shape[0]
+        left = np.empty(m, dtype=np.int64)
+        self._count, departures, largest = twin("lrtheory.streaming.power", energies).offer(
+            energies, numbers, self._kept, self._numbers, self._sources, self._count, left
+        )
+        self.largest_left = max(self.largest_left, largest)
+        if departures == m and np.array_equal(left, np.arange(m)):
+            return rows
+        leaving = self._gathered(rows, left[:departures])
+        self._store(rows)
+        return leaving
+
+    def _gathered(self, rows: Chunk, sources: np.ndarray) -> Chunk:
+        old = sources < 0
+        if not old.any():
+            return rows[sources]
+        stored = self._storage[-1 - sources[old]]
+        if isinstance(rows, np.ndarray):
+            found = np.empty((sources.size, rows.shape[1]))
+            found[old], found[~old] = stored, rows[sources[~old]]
+            return found
+        from scipy.sparse import csr_array, vstack
+
+        place = np.empty(sources.size, dtype=np.int64)
+        place[~old], place[old] = np.arange(np.sum(~old)), np.sum(~old) + np.arange(np.sum(old))
+        return vstack([rows[sources[~old]], csr_array(stored)], format="csr")[place]
+
+    def _store(self, rows: Chunk) -> None:
+        sources = self._sources[: self._count]
+        new = np.flatnonzero(sources >= 0)
+        free = np.setdiff1d(np.arange(self._kept.size), -1 - sources[sources < 0])[: new.size]
+        chosen = rows[sources[new]]
+        self._storage[free] = chosen if isinstance(chosen, np.ndarray) else chosen.toarray()
+        sources[new] = -1 - free
+
+    @property
+    def energies(self) -> np.ndarray:
+        return self._kept[self._by_energy]
+
+    @property
+    def numbers(self) -> np.ndarray:
+        return self._numbers[self._by_energy]
+
+    @property
+    def rows(self) -> np.ndarray:
+        return self._storage[-1 - self._sources[self._by_energy]]
+
+    @property
+    def _by_energy(self) -> np.ndarray:
+        """Heap entries by falling squared norm, equal ones as they came."""
+        return np.lexsort((self._numbers[: self._count], -self._kept[: self._count]))
+
+    @property
+    def size(self) -> int:
+        """Numbers that are kept."""
+        return self._storage.size + 2 * self._kept.size
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def top_right(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the squares of the k largest singular values of rows ``(h, d)``, or all, and the right singular vectors."""
+    if rows.shape[0] == 0:
+        return np.zeros(0), np.zeros((0, rows.shape[1]))
+    _, values, vectors = np.linalg.svd(rows, full_matrices=False)
+    return values[:k] ** 2, vectors[:k]
+
+
+class _KeepsHeavyRows(StreamingEstimator):
+    """What estimators with a `LargestRows`, ``_heavy``, have in common."""
+
+    h_max: int
+    log_power: float
+    checks_first = True
+
+    _heavy: LargestRows
+
+    def _keep(self, d: int) -> None:
+        reals("log_power", self.log_power)
+        self._heavy = LargestRows(integer("h_max", self.h_max, 0), d)
+
+    @property
+    def heavy_threshold_(self) -> float:
+        """The squared norm from which a row is heavy: F^2 / (d (log d)^log_power)."""
+        self._check_begun()
+        return float(heavy_threshold(self.frobenius2_, max(self.n_features_in_, 2), self.log_power))
+
+    @property
+    def n_heavy_(self) -> int:
+        """Heavy rows among those that are kept."""
+        self._check_begun()
+        return int(np.sum(self._heavy.energies >= self.heavy_threshold_))
+
+    @property
+    def status_(self) -> str:
+        """``"saturated"`` where a heavy row could not be kept."""
+        self._check_begun()
+        lost = self.frobenius2_ > 0 and self._heavy.largest_left >= self.heavy_threshold_
+        return "saturated" if lost else "ok"
+
+    @property
+    def kept_rows_(self) -> Array:
+        """The rows that are kept ``(h, d)``, by falling norm; those from the first that is not heavy on are not."""
+        self._check_begun()
+        return self._heavy.rows
+
+    @property
+    def kept_numbers_(self) -> Array:
+        """Their numbers in the stream ``(h,)``."""
+        self._check_begun()
+        return self._heavy.numbers
+
+
+class HeavyRows(_KeepsHeavyRows):
+    """The h_max rows of largest norm, and the top right singular vectors of these alone.
+
+    Parameters
+    ----------
+    h_max : int
+    log_power : float
+        A row is heavy with ``||a||^2 >= F^2 / (d (log d)^log_power)``; [1]_ has a polylogarithm there.
+    n_components : int
+        k, at most h_max.
+    center, scale, check_finite
+        As of `Oja`.
+
+    Attributes
+    ----------
+    kept_rows_ : array ``(h, d)``
+        By falling norm, equal ones as they came: the first h_max of all rows in that order.
+    kept_numbers_ : array ``(h,)``
+        Their numbers in the stream.
+    n_heavy_ : int
+        How many of them are heavy.
+    heavy_threshold_ : float
+
+    Notes
+    -----
+    The others are those of `StreamingEstimator`; `status_` is ``"saturated"`` where a heavy row could not be kept. F^2
+    is that of the rows so far: a row that is heavy at the end was heavy when it came. Mergeable. Cost: 2 d operations a row, and d a row that is kept. See
+    `theory.heavy_subset_sin2` for what stored rows can and cannot tell.
+
+    References
+    ----------
+    .. [1] P. Kacham, D. P. Woodruff, Approximating the top eigenvector in random order streams, NeurIPS 2024,
+       arXiv:2412.11963.
+    """
+
+    def __init__(
+        self,
+        h_max: int = 64,
+        *,
+        log_power: float = 1.0,
+        n_components: int = 1,
+        center: bool = False,
+        scale: float | str = 1.0,
+        check_finite: bool = True,
+    ) -> None:
+        self.h_max = h_max
+        self.log_power = log_power
+        self.n_components = n_components
+        self.center = center
+        self.scale = scale
+        self.check_finite = check_finite
+
+    def _begin(self, d: int) -> None:
+        integer("h_max", self.h_max, self.n_components)
+        self._keep(d)
+
+    def _absorb(self, rows: Chunk) -> float:
+        energies = twin("lrtheory.streaming.power", self._heavy.rows).row_energies(rows)
+        self._heavy.offer(rows, energies, self.n_seen_ + np.arange(rows.shape[0]))
+        return float(energies.sum())
+
+    def merge(self, other: Self) -> Self:
+        """Take what another one, which is not changed, kept of rows that follow this one's.
+
+        With ``center=True`` there is one more row, for the distance of the two means; its number is -1.
+
+        Raises
+        ------
+        TypeError
+            If it is of another class.
+        ValueError
+            If it has other parameters or another width.
+        """
+        if type(other) is not type(self):
+            raise TypeError(f"only another {type(self).__name__} can be merged, got {type(other).__name__}")
+        if other.get_params() != self.get_params():
+            raise ValueError(f"only estimators of the same parameters can be merged, got {self!r} and {other!r}")
+        other._check_begun()
+        if not hasattr(self, "n_seen_"):
+            self.__dict__.update(copy.deepcopy(vars(other)))
+            return self
+        if other.n_features_in_ != self.n_features_in_:
+            raise ValueError(
+                f"only streams of the same width can be merged, got {self.n_features_in_} and {other.n_features_in_}"
+            )
+        if not (other.scale_ == self.scale_ or math.isnan(other.scale_)):
+            raise ValueError(f"only rows of the same scale can be merged, got {self.scale_} and {other.scale_}")
+        n, m = self.n_seen_, other.n_seen_
+        by_age = np.argsort(other._heavy.numbers)
+        numbers, energies = other._heavy.numbers[by_age], other._heavy.energies[by_age]
+        self._heavy.offer(other._heavy.rows[by_age], energies, np.where(numbers < 0, numbers, n + numbers))
+        self.frobenius2_ += other.frobenius2_
+        if self.center and m:
+            gap = other.mean_ - self.mean_
+            row = math.sqrt(n * m / (n + m)) * gap
+            norm2 = float(row @ row)
+            self._heavy.offer(row[None], np.array([norm2]), np.array([-1]))
+            self.frobenius2_ += norm2
+            self.mean_ = self.mean_ + m / (n + m) * gap
+        self._heavy.largest_left = max(self._heavy.largest_left, other._heavy.largest_left)
+        self.n_seen_ = n + m
+        self._dtype = np.result_type(self._dtype, other._dtype)
+        return self
+
+    def _components(self) -> Array:
+        self._check_rows()
+        return top_right(self._heavy.rows, self.n_components)[1]
+
+    def _energies(self) -> Array:
+        self._check_rows()
+        return top_right(self._heavy.rows, self.n_components)[0]
+
+    def _check_rows(self) -> None:
+        if len(self._heavy) < self.n_components:
+            raise ValueError(f"n_components={self.n_components}, but only {len(self._heavy)} rows came so far")
+
+    def _state_size(self) -> int:
+        return self._heavy.size
