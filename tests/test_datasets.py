@@ -11,7 +11,8 @@ from lrtheory import datasets
 def test_digits_are_those_of_scikit_learn():
     pytest.importorskip("sklearn", reason="scikit-learn (extra data) is not installed")
     rows = datasets.digits()
-    assert rows.shape == (1797, 64) and rows.dtype == np.float64
+    assert rows.shape == (1797, 64)
+    assert rows.dtype == np.float64
     assert (rows.min(), rows.max()) == (0, 16)
 
 
@@ -19,7 +20,8 @@ def test_mnist_has_the_published_mean_and_deviation():
     if datasets.VARIABLE not in os.environ:
         pytest.skip(f"MNIST is not part of the project: set {datasets.VARIABLE} to a directory that holds it")
     rows = datasets.mnist()
-    assert rows.shape == (60_000, 784) and rows.dtype == np.float32
+    assert rows.shape == (60_000, 784)
+    assert rows.dtype == np.float32
     assert rows.mean(dtype=np.float64) == pytest.approx(0.1307, abs=5e-5)
     assert rows.std(dtype=np.float64) == pytest.approx(0.3081, abs=5e-5)
 
