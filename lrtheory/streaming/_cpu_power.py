@@ -18,6 +18,7 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 CLOSED, FILLED = 0, 1
 """Counts of History PCA: blocks that are closed, and rows in the open one."""
 LARGE = 1e280  # squared norm beyond which, or below whose inverse, a vector is scaled before it is squared
+EPSILON = 2.0**-52
 COPIED_ENTRIES = 1 << 15  # of read-only rows, another signature to compile, copied at a time: they stay in cache
 
 
@@ -104,6 +105,49 @@ def close_block(w, y, eigenvalue, counts):
     y[:] = 0.0
     counts[CLOSED] += 1
     counts[FILLED] = 0
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _project(v, basis, count):
+    """Subtract from v its part in the span of orthonormal rows, twice: once more for what rounding left."""
+    for _ in range(2):
+        for i in range(count):
+            s = 0.0
+            for j in range(v.size):
+                s += basis[i, j] * v[j]
+            for j in range(v.size):
+                v[j] -= s * basis[i, j]
+
+
+@njit(cache=True, nogil=True)
+def orthonormalize(rows, w, lengths):
+    """Make rows ``(k, d)`` orthonormal by Gram-Schmidt, in their order; lengths ``(k,)`` are overwritten.
+
+    A row that depends on those before it, up to rounding, gets length 0 and the largest part of a row of w ``(k, d)``,
+    orthonormal, that is left over.
+    """
+    k, d = rows.shape
+    for j in range(k):
+        lengths[j] = normalize(rows[j])
+        if j > 0 and lengths[j] != 0.0:
+            _project(rows[j], rows, j)
+            length = normalize(rows[j])
+            lengths[j] *= length if length > 8.0 * d * EPSILON else 0.0
+        if lengths[j] != 0.0:
+            continue
+        if j == 0:
+            rows[0] = w[0]
+            continue
+        largest = 0.0
+        for i in range(k):
+            left = w[i].copy()
+            _project(left, rows, j)
+            length = normalize(left)
+            if length > largest:
+                largest = length
+                rows[j] = left
+        _project(rows[j], rows, j)
+        normalize(rows[j])
 
 
 @njit(cache=True, nogil=True)

@@ -12,7 +12,6 @@ import numpy as np
 from lrtheory.backend import is_array, twin
 from lrtheory.streaming._checks import integer
 from lrtheory.streaming._estimator import positive, squared_norm
-from lrtheory.streaming._starts import orthonormal_rows
 from lrtheory.streaming.sources import Chunk
 
 CACHED_ENTRIES = 1 << 15  # of rows that several members read one after another, or that are squared after a product
@@ -45,12 +44,12 @@ def add_products(rows: Chunk, w: np.ndarray, y: np.ndarray) -> float:
     return norm2
 
 
-def cached_parts(rows: Chunk) -> Any:
+def cached_parts(rows: Chunk, entries: int = CACHED_ENTRIES) -> Any:
     """Yield dense rows a few at a time, which stay in cache, and CSR rows as they are."""
     if not isinstance(rows, np.ndarray):
         yield rows
         return
-    step = max(8, CACHED_ENTRIES // rows.shape[1])
+    step = max(8, entries // rows.shape[1])
     for i in range(0, rows.shape[0], step):
         yield rows[i : i + step]
 
@@ -59,28 +58,13 @@ def next_directions(sums: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.nda
     """Return orthonormal rows spanning those of sums ``(B, k, d)``, in their order, and the lengths of Gram-Schmidt.
 
     A row of sums that depends on those before it (rounding errors have no direction worth keeping) gets length 0 and
-    the part of the span of w, orthonormal rows, that is left over.
+    what is left over of a row of w, orthonormal rows.
     """
-    k = w.shape[1]
-    largest = np.abs(sums).max((-1, -2), keepdims=True)
-    scale = np.ldexp(1.0, np.maximum(np.frexp(np.where(largest > 0, largest, 1.0))[1], -1000))
-    found, lengths = orthonormal_rows(sums / scale)
-    lengths = lengths * scale[..., 0]
-    dependent = lengths <= 8 * sums.shape[-1] * np.finfo(np.float64).eps * np.linalg.norm(sums / scale, axis=(-1, -2))[
-        :, None
-    ] * scale[..., 0]
-    for b in np.flatnonzero(dependent.any(-1)):
-        basis = found[b, ~dependent[b]]
-        rest = w[b].copy()
-        for j in np.flatnonzero(dependent[b]):
-            for _ in range(2):  # once more, for what rounding left
-                rest -= (rest @ basis.T) @ basis
-            norms = np.linalg.norm(rest, axis=-1)
-            found[b, j] = rest[np.argmax(norms)] / norms.max()
-            basis = np.concatenate([basis, found[b, j : j + 1]])
-        if k == 1:
-            found[b] = w[b]  # the same bits
-    return found, np.where(dependent, 0.0, lengths)
+    found, lengths = sums.copy(), np.empty(w.shape[:-1])
+    kernels = twin("lrtheory.streaming.power", w)
+    for b in range(w.shape[0]):
+        kernels.orthonormalize(found[b], w[b], lengths[b])
+    return found, lengths
 
 
 @dataclass(frozen=True)

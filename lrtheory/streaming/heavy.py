@@ -39,49 +39,57 @@ class LargestRows:
         self._count = 0
         self.largest_left = 0.0
 
-    def offer(self, rows: Chunk, energies: np.ndarray, numbers: np.ndarray) -> Chunk:
-        """Keep what is heavy enough and return the rows that leave for it, or at once, in the order of their leaving.
+    def offer(self, rows: Chunk, energies: np.ndarray, numbers: np.ndarray, leave: bool = False) -> Chunk | None:
+        """Keep what is heavy enough; return the rows that leave for it, or at once, in the order of their leaving.
 
         Parameters
         ----------
         rows : array ``(m, d)`` or CSR
         energies, numbers : arrays ``(m,)``
-            Squared norms, and int64 numbers in the stream.
+            Squared norms, and numbers in the stream.
+        leave : bool
+            Whether the leaving rows are wanted; else None is returned.
         """
         m = rows.shape[0]
-        left = np.empty(m, dtype=np.int64)
+        left, numbers = np.empty(m, dtype=np.int64), np.asarray(numbers, dtype=np.int64)
+        kept, count = self._numbers[: self._count].copy(), self._count
         self._count, departures, largest = twin("lrtheory.streaming.power", energies).offer(
-            energies, numbers, self._kept, self._numbers, self._sources, self._count, left
+            energies, numbers, self._kept, self._numbers, self._sources, count, left
         )
         self.largest_left = max(self.largest_left, largest)
-        if departures == m and np.array_equal(left, np.arange(m)):
+        if departures == m and self._count == count and np.array_equal(kept, self._numbers[:count]):
             return rows
-        leaving = self._gathered(rows, left[:departures])
+        leaving = self._gathered(rows, left[:departures]) if leave else None
         self._store(rows)
         return leaving
 
     def _gathered(self, rows: Chunk, sources: np.ndarray) -> Chunk:
         old = sources < 0
-        if not old.any():
-            return rows[sources]
+        own = sources[~old]
         stored = self._storage[-1 - sources[old]]
         if isinstance(rows, np.ndarray):
-            found = np.empty((sources.size, rows.shape[1]))
-            found[old], found[~old] = stored, rows[sources[~old]]
+            found = rows.take(np.where(old, 0, sources), axis=0)
+            if stored.size:
+                found = found.astype(np.float64, copy=False)
+                found[old] = stored
             return found
+        if not stored.size:
+            return rows[own]
         from scipy.sparse import csr_array, vstack
 
         place = np.empty(sources.size, dtype=np.int64)
-        place[~old], place[old] = np.arange(np.sum(~old)), np.sum(~old) + np.arange(np.sum(old))
-        return vstack([rows[sources[~old]], csr_array(stored)], format="csr")[place]
+        place[~old], place[old] = np.arange(own.size), np.arange(own.size, sources.size)
+        return vstack([rows[own], csr_array(stored)], format="csr")[place]
 
     def _store(self, rows: Chunk) -> None:
         sources = self._sources[: self._count]
         new = np.flatnonzero(sources >= 0)
-        free = np.setdiff1d(np.arange(self._kept.size), -1 - sources[sources < 0])[: new.size]
+        free = np.ones(self._kept.size, dtype=bool)
+        free[-1 - sources[sources < 0]] = False
+        places = np.flatnonzero(free)[: new.size]
         chosen = rows[sources[new]]
-        self._storage[free] = chosen if isinstance(chosen, np.ndarray) else chosen.toarray()
-        sources[new] = -1 - free
+        self._storage[places] = chosen if isinstance(chosen, np.ndarray) else chosen.toarray()
+        sources[new] = -1 - places
 
     @property
     def energies(self) -> np.ndarray:

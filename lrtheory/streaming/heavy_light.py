@@ -17,6 +17,7 @@ from lrtheory.streaming.power import BlockPower
 from lrtheory.streaming.sources import Chunk
 
 COMBINATIONS = ("select", "rayleigh_ritz")
+PART_ENTRIES = 1 << 17  # of rows that are sorted, then used
 EXTRA = 2  # more right singular vectors of the heavy rows than components, for Rayleigh-Ritz
 
 
@@ -40,9 +41,9 @@ class _HeavyAndLight(_KeepsHeavyRows):
     def _sort(self, rows: Chunk, first: int) -> float:
         """Take rows, of which the first has this number; return the sum of their squared norms."""
         total = 0.0
-        for part in cached_parts(rows):
+        for part in cached_parts(rows, PART_ENTRIES):
             energies = twin("lrtheory.streaming.power", self._w).row_energies(part)
-            light = self._heavy.offer(part, energies, first + np.arange(part.shape[0]))
+            light = self._heavy.offer(part, energies, first + np.arange(part.shape[0]), True)
             self._n_light += light.shape[0]
             if light.shape[0]:
                 self._take_light(light)

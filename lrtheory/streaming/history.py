@@ -9,7 +9,7 @@ import numpy as np
 from lrtheory.backend import Array, twin
 from lrtheory.random import Stream
 from lrtheory.streaming._checks import integer
-from lrtheory.streaming._estimator import StreamingEstimator
+from lrtheory.streaming._estimator import StreamingEstimator, squared_norm
 from lrtheory.streaming._products import MANY, add_products, cached_parts, next_directions
 from lrtheory.streaming._starts import orthonormal_rows, start_rows
 from lrtheory.streaming.sources import Chunk
