@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 from abc import ABC, abstractmethod
@@ -11,10 +10,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from lrtheory.backend import Array, is_array
+from lrtheory.backend import Array
 from lrtheory.names import check_name
 from lrtheory.random import Stream
-from lrtheory.streaming._checks import integer
 from lrtheory.streaming.sources import Chunk, check_width, chunks, first_not_finite
 
 
@@ -42,7 +40,7 @@ class StreamingEstimator(ABC):
         Unit rows, the largest entry of each positive; a copy.
     explained_energy_ : array ``(..., k)``
         Estimates of the squared singular values s_i^2 of all rows so far.
-    n_seen_, n_features_in_, first_row_ : int
+    n_seen_, n_features_in_ : int
     frobenius2_ : float
         Sum of the squared norms of the rows.
     state_floats_ : int
@@ -61,9 +59,6 @@ class StreamingEstimator(ABC):
     stream: int | Stream
 
     checks_first = False
-    mergeable = False
-    keyed_by_row = False
-    """Whether what is random belongs to a row's number: merged parts must then have consecutive numbers."""
 
     def _foresee(self, source: Any, order: Any) -> None:
         """Note what a source tells before it is read (`fit` alone calls this, before `_begin`)."""
@@ -101,7 +96,6 @@ class StreamingEstimator(ABC):
         chunk_rows: int | None = None,
         order: Any = "stored",
         order_stream: int | Stream = 0,
-        first_row: int = 0,
     ) -> Self:
         """Forget what was seen and read a source once.
 
@@ -112,8 +106,6 @@ class StreamingEstimator(ABC):
         y : ignored
         order_stream : int or Stream
             Of the random order, or of a callable source.
-        first_row : int
-            The number of the first row, for a part of a stream that will be merged with those before it.
 
         Raises
         ------
@@ -121,7 +113,6 @@ class StreamingEstimator(ABC):
             As `chunks` and `partial_fit` do, or if there is no row, or none but zeros.
         """
         self._forget()
-        self.first_row_ = integer("first_row", first_row, 0)
         self._foresee(X, order)
         for chunk in chunks(X, chunk_rows=chunk_rows, order=order, stream=order_stream):
             self._take(chunk)
@@ -146,61 +137,6 @@ class StreamingEstimator(ABC):
         for chunk in chunks(X):
             self._take(chunk)
         return self
-
-    def merge(self, other: Self) -> Self:
-        """Take what another one, which is not changed, knows of rows that follow this one's, and return self.
-
-        With ``center=True`` the distance of the two means counts as one more row,
-        ``sqrt(n m / (n + m)) (mean of the other - mean)``, so that the sum of outer products is that of all rows about
-        their mean.
-
-        Raises
-        ------
-        TypeError
-            If the method has no summary that can be merged, or the other is of another class.
-        ValueError
-            If it has other parameters, another width or another scale; or if random numbers belong to row numbers and
-            its rows do not follow (see ``first_row`` of `fit`).
-        """
-        if not self.mergeable:
-            raise TypeError(f"{type(self).__name__} cannot be merged: its state is no summary of a set of rows")
-        if type(other) is not type(self):
-            raise TypeError(f"only another {type(self).__name__} can be merged, got {type(other).__name__}")
-        if not all(_same(value, other.get_params()[name]) for name, value in self.get_params().items()):
-            raise ValueError(f"only estimators of the same parameters can be merged, got {self!r} and {other!r}")
-        other._check_begun()
-        if not hasattr(self, "n_seen_"):
-            self.__dict__.update(copy.deepcopy(vars(other)))
-            return self
-        if other.n_features_in_ != self.n_features_in_:
-            raise ValueError(
-                f"both must have the same width, got {self.n_features_in_} and {other.n_features_in_} columns"
-            )
-        scales = {scale for scale in (self.scale_, other.scale_) if not math.isnan(scale)}
-        if len(scales) > 1:
-            raise ValueError(
-                f"both must have the same scale, got {self.scale_} and {other.scale_}: give it as a number"
-            )
-        n, m = self.n_seen_, other.n_seen_
-        if self.keyed_by_row and other.first_row_ != self.first_row_ + n:
-            raise ValueError(
-                f"the other's rows must follow, from row {self.first_row_ + n} on, got {other.first_row_}: give "
-                "first_row to fit"
-            )
-        self._merge(other)
-        self.frobenius2_ += other.frobenius2_
-        if self.center and n and m:
-            gap = other.mean_ - self.mean_
-            self.frobenius2_ += self._absorb(math.sqrt(n * m / (n + m)) * gap[None])
-            self.mean_ = self.mean_ + m / (n + m) * gap
-        self.n_seen_ = n + m
-        self._dtype = np.result_type(self._dtype, other._dtype)
-        self.scale_ = scales.pop() if scales else math.nan
-        return self
-
-    def _merge(self, other: Self) -> None:
-        """Take what `other` keeps. Counts are still those of before."""
-        raise NotImplementedError
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name."""
@@ -305,7 +241,6 @@ class StreamingEstimator(ABC):
         self._begin(d)
         self.scale_ = math.nan if isinstance(self.scale, str) else float(self.scale)
         self.n_features_in_, self.n_seen_, self.frobenius2_ = d, 0, 0.0
-        self.first_row_ = getattr(self, "first_row_", 0)
         self._dtype = dtype
         if self.center:
             self.mean_ = np.zeros(d)
@@ -332,11 +267,11 @@ class StreamingEstimator(ABC):
     def _check_norm(self, norm2: float, chunk: Chunk) -> None:
         if math.isfinite(norm2):
             return
-        row, seen = first_not_finite(chunk), self.first_row_ + self.n_seen_
+        row = first_not_finite(chunk)
         if row is not None:
-            raise ValueError(f"row {seen + row} of the stream is not finite")
+            raise ValueError(f"row {self.n_seen_ + row} of the stream is not finite")
         raise ValueError(
-            f"squared norms overflow in rows {seen} to {seen + chunk.shape[0] - 1} of the stream: "
+            f"squared norms overflow in rows {self.n_seen_} to {self.n_seen_ + chunk.shape[0] - 1} of the stream: "
             f"divide by a scale, or give scale='first_row' (it was {self.scale!r})"
         )
 
@@ -352,10 +287,6 @@ def canonical_signs(vectors: Array) -> Array:
     """Return vectors ``(..., d)`` with signs for which the entry of largest modulus, the first of equal ones, is > 0."""
     largest = np.argmax(np.abs(vectors), axis=-1, keepdims=True)
     return np.where(np.take_along_axis(vectors, largest, axis=-1) < 0, -vectors, vectors)
-
-
-def _same(a: Any, b: Any) -> bool:
-    return bool(np.array_equal(a, b)) if is_array(a) or is_array(b) else bool(a == b)
 
 
 def positive(name: str, value: Any) -> float:

@@ -28,7 +28,9 @@ def add_products(rows: Chunk, w: np.ndarray, y: np.ndarray) -> float:
     if k == 1 and members == 1:
         return kernels.power(rows, w[0, 0], y[0, 0])
     if k == 1 and members < MANY:
-        return sum([kernels.power(part, w[b, 0], y[b, 0]) for b in range(members)][0] for part in cached_parts(rows))
+        return sum(
+            [kernels.power(part, w[b, 0], y[b, 0]) for b in range(members)][0] for part in cached_parts(rows)
+        )
     norm2 = 0.0
     flat, sums = w.reshape(-1, d), y.reshape(-1, d)
     for part in cached_parts(rows):
@@ -85,7 +87,9 @@ class Partition:
         return self.first * self.growth**block + (block < self.longer)
 
 
-def partition(d: int, n_blocks: int | None, block_size: int | None, n_rows: int | None, gap_guess: float) -> Partition:
+def partition(
+    d: int, n_blocks: int | None, block_size: int | None, n_rows: int | None, gap_guess: float
+) -> Partition:
     """Return the blocks that the parameters ask for; see `BlockPower`. n_rows is None where it cannot be known.
 
     Raises ValueError for numbers out of range, and for n_blocks without n_rows or with block_size.

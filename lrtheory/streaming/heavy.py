@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -203,8 +205,6 @@ class HeavyRows(_KeepsHeavyRows):
        arXiv:2412.11963.
     """
 
-    mergeable = True
-
     def __init__(
         self,
         h_max: int = 64,
@@ -228,16 +228,51 @@ class HeavyRows(_KeepsHeavyRows):
 
     def _absorb(self, rows: Chunk) -> float:
         energies = twin("lrtheory.streaming.power", self._heavy.rows).row_energies(rows)
-        self._heavy.offer(rows, energies, self.first_row_ + self.n_seen_ + np.arange(rows.shape[0]))
+        self._heavy.offer(rows, energies, self.n_seen_ + np.arange(rows.shape[0]))
         return float(energies.sum())
 
-    def _merge(self, other: Self) -> None:
+    def merge(self, other: Self) -> Self:
+        """Take what another one, which is not changed, kept of rows that follow this one's.
+
+        With ``center=True`` there is one more row, for the distance of the two means; its number is -1.
+
+        Raises
+        ------
+        TypeError
+            If it is of another class.
+        ValueError
+            If it has other parameters or another width.
+        """
+        if type(other) is not type(self):
+            raise TypeError(f"only another {type(self).__name__} can be merged, got {type(other).__name__}")
+        if other.get_params() != self.get_params():
+            raise ValueError(f"only estimators of the same parameters can be merged, got {self!r} and {other!r}")
+        other._check_begun()
+        if not hasattr(self, "n_seen_"):
+            self.__dict__.update(copy.deepcopy(vars(other)))
+            return self
+        if other.n_features_in_ != self.n_features_in_:
+            raise ValueError(
+                f"only streams of the same width can be merged, got {self.n_features_in_} and {other.n_features_in_}"
+            )
+        if not (other.scale_ == self.scale_ or math.isnan(other.scale_)):
+            raise ValueError(f"only rows of the same scale can be merged, got {self.scale_} and {other.scale_}")
+        n, m = self.n_seen_, other.n_seen_
         by_age = np.argsort(other._heavy.numbers)
         numbers, energies = other._heavy.numbers[by_age], other._heavy.energies[by_age]
-        self._heavy.offer(
-            other._heavy.rows[by_age], energies, numbers - other.first_row_ + self.first_row_ + self.n_seen_
-        )
+        self._heavy.offer(other._heavy.rows[by_age], energies, np.where(numbers < 0, numbers, n + numbers))
+        self.frobenius2_ += other.frobenius2_
+        if self.center and m:
+            gap = other.mean_ - self.mean_
+            row = math.sqrt(n * m / (n + m)) * gap
+            norm2 = float(row @ row)
+            self._heavy.offer(row[None], np.array([norm2]), np.array([-1]))
+            self.frobenius2_ += norm2
+            self.mean_ = self.mean_ + m / (n + m) * gap
         self._heavy.largest_left = max(self._heavy.largest_left, other._heavy.largest_left)
+        self.n_seen_ = n + m
+        self._dtype = np.result_type(self._dtype, other._dtype)
+        return self
 
     def _components(self) -> Array:
         self._check_rows()

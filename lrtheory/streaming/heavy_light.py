@@ -138,7 +138,9 @@ class HeavyBlockPower(_HeavyAndLight, BlockPower):
         super()._begin(d)
         self._separate(d)
         self._light_before = 0  # light rows before the open block
-        self._sketch = CountSketch(self.n_buckets, check_finite=False, stream=as_stream(self.stream).child("sketch"))
+        self._sketch = CountSketch(
+            self.n_buckets, check_finite=False, stream=as_stream(self.stream).child("sketch")
+        )
 
     def _take_piece(self, rows: Chunk, first: int) -> float:
         return self._sort(rows, first)
