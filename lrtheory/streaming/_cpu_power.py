@@ -27,7 +27,7 @@ def power_pass(rows, w, y):
     """Add ``sum_i <a_i, w> a_i`` to y ``(d,)`` for rows ``(m, d)``; return ``sum_i ||a_i||^2``."""
     m, d = rows.shape
     c, total, x = 0.0, 0.0, 0
-    for i in range(m + 1):
+    for i in range(m + 1 if m else 0):
         nearest = min(i, m - 1)
         s, r = 0.0, 0.0
         for j in range(d):
@@ -184,14 +184,16 @@ def csr_history_pass(values, indices, pointers, block_size, w, y, eigenvalue, co
 def power(rows, w, y):
     """`power_pass` or `csr_power_pass`, for a chunk of either kind."""
     if not isinstance(rows, np.ndarray):
-        return csr_power_pass(*_parts(rows), w, y)
+        values, indices, pointers = _parts(rows)
+        return csr_power_pass(values, indices, pointers, w, y)
     return sum(power_pass(part, w, y) for part in _writable(rows))
 
 
 def history(rows, block_size, w, y, eigenvalue, counts):
     """`history_pass` or `csr_history_pass`, for a chunk of either kind."""
     if not isinstance(rows, np.ndarray):
-        return csr_history_pass(*_parts(rows), block_size, w, y, eigenvalue, counts)
+        values, indices, pointers = _parts(rows)
+        return csr_history_pass(values, indices, pointers, block_size, w, y, eigenvalue, counts)
     return sum(history_pass(part, block_size, w, y, eigenvalue, counts) for part in _writable(rows))
 
 

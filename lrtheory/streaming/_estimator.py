@@ -62,6 +62,7 @@ class StreamingEstimator(ABC):
 
     def _foresee(self, source: Any, order: Any) -> None:
         """Note what a source tells before it is read (`fit` alone calls this, before `_begin`)."""
+        return
 
     @abstractmethod
     def _begin(self, d: int) -> None: ...

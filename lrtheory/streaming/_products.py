@@ -28,9 +28,12 @@ def add_products(rows: Chunk, w: np.ndarray, y: np.ndarray) -> float:
     if k == 1 and members == 1:
         return kernels.power(rows, w[0, 0], y[0, 0])
     if k == 1 and members < MANY:
-        return sum(
-            [kernels.power(part, w[b, 0], y[b, 0]) for b in range(members)][0] for part in cached_parts(rows)
-        )
+        total = 0.0
+        for part in cached_parts(rows):
+            for b in range(members):
+                norm2 = kernels.power(part, w[b, 0], y[b, 0])
+            total += norm2
+        return total
     norm2 = 0.0
     flat, sums = w.reshape(-1, d), y.reshape(-1, d)
     for part in cached_parts(rows):
@@ -87,9 +90,7 @@ class Partition:
         return self.first * self.growth**block + (block < self.longer)
 
 
-def partition(
-    d: int, n_blocks: int | None, block_size: int | None, n_rows: int | None, gap_guess: float
-) -> Partition:
+def partition(d: int, n_blocks: int | None, block_size: int | None, n_rows: int | None, gap_guess: float) -> Partition:
     """Return the blocks that the parameters ask for; see `BlockPower`. n_rows is None where it cannot be known.
 
     Raises ValueError for numbers out of range, and for n_blocks without n_rows or with block_size.
@@ -130,5 +131,5 @@ def row_count(source: Any, order: Any) -> int | None:
 
             return int(read_metadata(path).num_rows)
         return None
-    shape = getattr(source, "shape", ())
+    shape: tuple[int, ...] = getattr(source, "shape", ())
     return int(shape[0]) if len(shape) == 2 else None

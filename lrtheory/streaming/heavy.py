@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -39,7 +39,12 @@ class LargestRows:
         self._count = 0
         self.largest_left = 0.0
 
-    def offer(self, rows: Chunk, energies: np.ndarray, numbers: np.ndarray, leave: bool = False) -> Chunk | None:
+    def offer(self, rows: Chunk, energies: np.ndarray, numbers: np.ndarray) -> None:
+        """Keep what is heavy enough; parameters are those of `exchange`."""
+        self._offer(rows, energies, numbers)
+        self._store(rows)
+
+    def exchange(self, rows: Chunk, energies: np.ndarray, numbers: np.ndarray) -> Chunk:
         """Keep what is heavy enough; return the rows that leave for it, or at once, in the order of their leaving.
 
         Parameters
@@ -47,21 +52,24 @@ class LargestRows:
         rows : array ``(m, d)`` or CSR
         energies, numbers : arrays ``(m,)``
             Squared norms, and numbers in the stream.
-        leave : bool
-            Whether the leaving rows are wanted; else None is returned.
         """
-        m = rows.shape[0]
-        left, numbers = np.empty(m, dtype=np.int64), np.asarray(numbers, dtype=np.int64)
-        kept, count = self._numbers[: self._count].copy(), self._count
-        self._count, departures, largest = twin("lrtheory.streaming.power", energies).offer(
-            energies, numbers, self._kept, self._numbers, self._sources, count, left
-        )
-        self.largest_left = max(self.largest_left, largest)
-        if departures == m and self._count == count and np.array_equal(kept, self._numbers[:count]):
+        before = self.numbers
+        left = self._offer(rows, energies, numbers)
+        if left.size == rows.shape[0] and np.array_equal(before, self.numbers):
             return rows
-        leaving = self._gathered(rows, left[:departures]) if leave else None
+        leaving = self._gathered(rows, left)
         self._store(rows)
         return leaving
+
+    def _offer(self, rows: Chunk, energies: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Return the sources, see `_cpu_power.offer`, of the rows that leave."""
+        left = np.empty(rows.shape[0], dtype=np.int64)
+        heap = self._kept, self._numbers, self._sources
+        self._count, departures, largest = twin("lrtheory.streaming.power", energies).offer(
+            energies, np.asarray(numbers, dtype=np.int64), *heap, self._count, left
+        )
+        self.largest_left = max(self.largest_left, largest)
+        return left[:departures]
 
     def _gathered(self, rows: Chunk, sources: np.ndarray) -> Chunk:
         old = sources < 0
@@ -118,7 +126,7 @@ class LargestRows:
 
 
 def top_right(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the squares of the k largest singular values of rows ``(h, d)``, or all, and the right singular vectors."""
+    """Return the squares of the k largest singular values of rows ``(h, d)``, and the right singular vectors."""
     if rows.shape[0] == 0:
         return np.zeros(0), np.zeros((0, rows.shape[1]))
     _, values, vectors = np.linalg.svd(rows, full_matrices=False)
@@ -196,8 +204,8 @@ class HeavyRows(_KeepsHeavyRows):
     Notes
     -----
     The others are those of `StreamingEstimator`; `status_` is ``"saturated"`` where a heavy row could not be kept. F^2
-    is that of the rows so far: a row that is heavy at the end was heavy when it came. Mergeable. Cost: 2 d operations a row, and d a row that is kept. See
-    `theory.heavy_subset_sin2` for what stored rows can and cannot tell.
+    is that of the rows so far: a row that is heavy at the end was heavy when it came. Mergeable. Cost: 2 d operations a
+    row, and d a row that is kept. See `theory.heavy_subset_sin2` for what stored rows can and cannot tell.
 
     References
     ----------

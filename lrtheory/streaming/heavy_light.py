@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from lrtheory.backend import Array, twin
@@ -43,7 +41,7 @@ class _HeavyAndLight(_KeepsHeavyRows):
         total = 0.0
         for part in cached_parts(rows, PART_ENTRIES):
             energies = twin("lrtheory.streaming.power", self._w).row_energies(part)
-            light = self._heavy.offer(part, energies, first + np.arange(part.shape[0]), True)
+            light = self._heavy.exchange(part, energies, first + np.arange(part.shape[0]))
             self._n_light += light.shape[0]
             if light.shape[0]:
                 self._take_light(light)
@@ -138,9 +136,7 @@ class HeavyBlockPower(_HeavyAndLight, BlockPower):
         super()._begin(d)
         self._separate(d)
         self._light_before = 0  # light rows before the open block
-        self._sketch = CountSketch(
-            self.n_buckets, check_finite=False, stream=as_stream(self.stream).child("sketch")
-        )
+        self._sketch = CountSketch(self.n_buckets, check_finite=False, stream=as_stream(self.stream).child("sketch"))
 
     def _take_piece(self, rows: Chunk, first: int) -> float:
         return self._sort(rows, first)

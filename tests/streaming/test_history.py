@@ -259,9 +259,7 @@ def test_centering_is_that_of_the_rows_themselves(name):
     before = np.concatenate([np.zeros((1, 5)), np.cumsum(rows, axis=0)[:-1] / t[:-1]])
     centered = np.sqrt((t - 1) / t) * (rows - before)
     found = METHODS[name](center=True).partial_fit(rows)
-    np.testing.assert_allclose(
-        found.components_, METHODS[name]().partial_fit(centered).components_, atol=1e-11
-    )
+    np.testing.assert_allclose(found.components_, METHODS[name]().partial_fit(centered).components_, atol=1e-11)
     np.testing.assert_allclose(found.mean_, rows.mean(0), rtol=1e-13)
 
 
