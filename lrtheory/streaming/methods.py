@@ -10,7 +10,8 @@ from lrtheory.random import Stream
 from lrtheory.streaming.count_sketch import CountSketch
 from lrtheory.streaming.directions import FrequentDirections
 from lrtheory.streaming.grid import OjaGrid
-from lrtheory.streaming.heavy import HeavyBlockPower, HeavyHistory
+from lrtheory.streaming.heavy import HeavyRows
+from lrtheory.streaming.heavy_light import HeavyBlockPower, HeavyHistory
 from lrtheory.streaming.history import HistoryPCA
 from lrtheory.streaming.incremental import CCIPCA, IncrementalSVD
 from lrtheory.streaming.oja import AdaOja, Krasulina, Oja
@@ -31,6 +32,7 @@ METHODS: dict[str, Callable[[Columns, Stream], Any]] = {
     "geometric_median_oja": lambda c, stream: GeometricMedianOja(c["step_size"], stream=stream),
     "block_power": lambda c, stream: BlockPower(c.get("n_blocks"), block_size=c.get("block_size"), stream=stream),
     "history": lambda c, stream: HistoryPCA(c["block_size"], stream=stream),
+    "heavy_rows": lambda c, stream: HeavyRows(c["h_max"]),
     "heavy_select": lambda c, stream: HeavyBlockPower(c["h_max"], combine="select", stream=stream),
     "heavy_block_power": lambda c, stream: HeavyBlockPower(c["h_max"], stream=stream),
     "heavy_history": lambda c, stream: HeavyHistory(c["h_max"], stream=stream),
