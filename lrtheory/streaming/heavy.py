@@ -169,7 +169,7 @@ class _KeepsHeavyRows(StreamingEstimator):
     def kept_rows_(self) -> Array:
         """The rows that are kept ``(h, d)``, by falling norm; those from the first that is not heavy on are not."""
         self._check_begun()
-        return self._heavy.rows
+        return self._heavy.rows.astype(self._dtype, copy=False)
 
     @property
     def kept_numbers_(self) -> Array:

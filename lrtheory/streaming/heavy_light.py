@@ -168,7 +168,9 @@ class HeavyBlockPower(_HeavyAndLight, BlockPower):
         self._check_seen()
         k, heavy = self.n_components, self._heavy.rows[: self.n_heavy_]
         found = [self._light_directions()] if self._n_light or heavy.shape[0] < k else []
-        return np.stack(found + ([top_right(heavy, k)[1]] if heavy.shape[0] >= k else []))
+        if heavy.shape[0] >= k:
+            found.append(top_right(heavy, k)[1])
+        return np.stack(found)
 
     @property
     def candidate_energies_(self) -> Array:
@@ -177,8 +179,9 @@ class HeavyBlockPower(_HeavyAndLight, BlockPower):
 
     def _products_with(self, v: Array) -> Array:
         """Return ``[H; C] v`` for rows v ``(..., q, d)``, in columns: shape ``(..., h + r, q)``."""
-        parts = [self._heavy.rows] + ([self._sketch.sketch_] if self._n_light else [])
-        return np.concatenate(parts) @ np.swapaxes(v, -1, -2)
+        kept = self._heavy.rows
+        parts = np.concatenate([kept, self._sketch.sketch_]) if self._n_light else kept
+        return parts @ np.swapaxes(v, -1, -2)
 
     def _result(self) -> tuple[np.ndarray, np.ndarray]:
         k = self.n_components

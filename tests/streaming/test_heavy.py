@@ -162,6 +162,13 @@ def test_several_components_and_snapshots():
     assert found.state_floats_ == 10 * 6 + 20
 
 
+def test_single_precision_is_kept():
+    rows = matrix(30, 4).astype(np.float32)
+    found = HeavyRows(5).fit(rows)
+    assert found.kept_rows_.dtype == found.components_.dtype == np.float32
+    assert np.array_equal(found.kept_rows_, rows[heaviest(rows.astype(np.float64), 5)])
+
+
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
