@@ -1,7 +1,8 @@
 """Streaming top-eigenvector estimation: one pass over the rows of a matrix, O(d) to O(h d) memory, every order."""
 
 from lrtheory.streaming import certificates, instances, metrics, theory
+from lrtheory.streaming.count_sketch import CountSketch
 from lrtheory.streaming.instances import StreamInstance
 from lrtheory.streaming.oja import Krasulina, Oja
 
-__all__ = ["Krasulina", "Oja", "StreamInstance", "certificates", "instances", "metrics", "theory"]
+__all__ = ["CountSketch", "Krasulina", "Oja", "StreamInstance", "certificates", "instances", "metrics", "theory"]
