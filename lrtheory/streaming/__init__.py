@@ -1,6 +1,7 @@
 """Streaming top-eigenvector estimation: one pass over the rows of a matrix, O(d) to O(h d) memory, every order."""
 
 from lrtheory.streaming import certificates, instances, metrics, theory
+from lrtheory.streaming.count_sketch import CountSketch
 from lrtheory.streaming.heavy import HeavyRows
 from lrtheory.streaming.heavy_light import HeavyBlockPower, HeavyHistory
 from lrtheory.streaming.history import HistoryPCA
@@ -10,6 +11,7 @@ from lrtheory.streaming.power import BlockPower
 
 __all__ = [
     "BlockPower",
+    "CountSketch",
     "HeavyBlockPower",
     "HeavyHistory",
     "HeavyRows",

@@ -1,7 +1,8 @@
 """Numba kernels of the block methods: products with a direction that is frozen within a block, and the largest rows.
 
-A dense row is read once: adding a row's product and multiplying the next row share a loop, which every row goes through
-(with a step of length 0 at the ends of a call), so that cutting a stream into calls elsewhere changes no bit.
+Rows are taken one by one, each multiplied and then added while it is in cache: cutting a stream into calls elsewhere
+changes no bit, and the rows are read from memory once. Two or four rows at a time would save some 20 % of the time from
+thousands of columns on, and cost as much or more below.
 
 The fast-math flags allow sums to be reordered and multiply-adds to be fused; they never assume that NaN and infinity
 are absent.
@@ -25,20 +26,16 @@ COPIED_ENTRIES = 1 << 15  # of read-only rows, another signature to compile, cop
 @njit(cache=True, nogil=True, fastmath=FAST)
 def power_pass(rows, w, y):
     """Add ``sum_i <a_i, w> a_i`` to y ``(d,)`` for rows ``(m, d)``; return ``sum_i ||a_i||^2``."""
-    m, d = rows.shape
-    c, total, x = 0.0, 0.0, 0
-    for i in range(m + 1 if m else 0):
-        nearest = min(i, m - 1)
+    total = 0.0
+    for i in range(rows.shape[0]):
         s, r = 0.0, 0.0
-        for j in range(d):
-            y[j] += c * rows[x, j]
-            a = np.float64(rows[nearest, j])
+        for j in range(rows.shape[1]):
+            a = np.float64(rows[i, j])
             s += a * w[j]
             r += a * a
-        if i == m:
-            break
         total += r
-        c, x = s, i
+        for j in range(rows.shape[1]):
+            y[j] += s * rows[i, j]
     return total
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-import math
-from typing import Self
-
 import numpy as np
 
 from lrtheory.backend import Array, twin
 from lrtheory.streaming._checks import integer, reals
 from lrtheory.streaming._estimator import StreamingEstimator
+from lrtheory.streaming._merging import MergeableEstimator, top_of
 from lrtheory.streaming.sources import Chunk
 from lrtheory.streaming.theory import heavy_threshold
 
@@ -125,14 +122,6 @@ class LargestRows:
         return self._count
 
 
-def top_right(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the squares of the k largest singular values of rows ``(h, d)``, and the right singular vectors."""
-    if rows.shape[0] == 0:
-        return np.zeros(0), np.zeros((0, rows.shape[1]))
-    _, values, vectors = np.linalg.svd(rows, full_matrices=False)
-    return values[:k] ** 2, vectors[:k]
-
-
 class _KeepsHeavyRows(StreamingEstimator):
     """What estimators with a `LargestRows`, ``_heavy``, have in common."""
 
@@ -169,7 +158,7 @@ class _KeepsHeavyRows(StreamingEstimator):
     def kept_rows_(self) -> Array:
         """The rows that are kept ``(h, d)``, by falling norm; those from the first that is not heavy on are not."""
         self._check_begun()
-        return self._heavy.rows
+        return self._heavy.rows.astype(self._dtype, copy=False)
 
     @property
     def kept_numbers_(self) -> Array:
@@ -178,7 +167,7 @@ class _KeepsHeavyRows(StreamingEstimator):
         return self._heavy.numbers
 
 
-class HeavyRows(_KeepsHeavyRows):
+class HeavyRows(_KeepsHeavyRows, MergeableEstimator):
     """The h_max rows of largest norm, and the top right singular vectors of these alone.
 
     Parameters
@@ -204,8 +193,11 @@ class HeavyRows(_KeepsHeavyRows):
     Notes
     -----
     The others are those of `StreamingEstimator`; `status_` is ``"saturated"`` where a heavy row could not be kept. F^2
-    is that of the rows so far: a row that is heavy at the end was heavy when it came. Mergeable. Cost: 2 d operations a
-    row, and d a row that is kept. See `theory.heavy_subset_sin2` for what stored rows can and cannot tell.
+    is that of the rows so far: a row that is heavy at the end was heavy when it came. Cost: 2 d operations a row, and d
+    a row that is kept. See `theory.heavy_subset_sin2` for what stored rows can and cannot tell.
+
+    Mergeable: the rows of the other one follow this one's, in the numbers too. (With ``center=True`` the row for the
+    distance of the two means has the number of the first of them.)
 
     References
     ----------
@@ -239,56 +231,20 @@ class HeavyRows(_KeepsHeavyRows):
         self._heavy.offer(rows, energies, self.n_seen_ + np.arange(rows.shape[0]))
         return float(energies.sum())
 
-    def merge(self, other: Self) -> Self:
-        """Take what another one, which is not changed, kept of rows that follow this one's.
-
-        With ``center=True`` there is one more row, for the distance of the two means; its number is -1.
-
-        Raises
-        ------
-        TypeError
-            If it is of another class.
-        ValueError
-            If it has other parameters or another width.
-        """
-        if type(other) is not type(self):
-            raise TypeError(f"only another {type(self).__name__} can be merged, got {type(other).__name__}")
-        if other.get_params() != self.get_params():
-            raise ValueError(f"only estimators of the same parameters can be merged, got {self!r} and {other!r}")
-        other._check_begun()
-        if not hasattr(self, "n_seen_"):
-            self.__dict__.update(copy.deepcopy(vars(other)))
-            return self
-        if other.n_features_in_ != self.n_features_in_:
-            raise ValueError(
-                f"only streams of the same width can be merged, got {self.n_features_in_} and {other.n_features_in_}"
-            )
-        if not (other.scale_ == self.scale_ or math.isnan(other.scale_)):
-            raise ValueError(f"only rows of the same scale can be merged, got {self.scale_} and {other.scale_}")
-        n, m = self.n_seen_, other.n_seen_
-        by_age = np.argsort(other._heavy.numbers)
-        numbers, energies = other._heavy.numbers[by_age], other._heavy.energies[by_age]
-        self._heavy.offer(other._heavy.rows[by_age], energies, np.where(numbers < 0, numbers, n + numbers))
-        self.frobenius2_ += other.frobenius2_
-        if self.center and m:
-            gap = other.mean_ - self.mean_
-            row = math.sqrt(n * m / (n + m)) * gap
-            norm2 = float(row @ row)
-            self._heavy.offer(row[None], np.array([norm2]), np.array([-1]))
-            self.frobenius2_ += norm2
-            self.mean_ = self.mean_ + m / (n + m) * gap
-        self._heavy.largest_left = max(self._heavy.largest_left, other._heavy.largest_left)
-        self.n_seen_ = n + m
-        self._dtype = np.result_type(self._dtype, other._dtype)
-        return self
+    def _join(self, other: HeavyRows) -> None:
+        theirs = other._heavy
+        oldest = np.argsort(theirs.numbers)
+        numbers = self.n_seen_ + theirs.numbers[oldest]
+        self._heavy.offer(theirs.rows[oldest], theirs.energies[oldest], numbers)
+        self._heavy.largest_left = max(self._heavy.largest_left, theirs.largest_left)
 
     def _components(self) -> Array:
         self._check_rows()
-        return top_right(self._heavy.rows, self.n_components)[1]
+        return top_of(self._heavy.rows, self.n_components)[1]
 
     def _energies(self) -> Array:
         self._check_rows()
-        return top_right(self._heavy.rows, self.n_components)[0]
+        return top_of(self._heavy.rows, self.n_components)[0]
 
     def _check_rows(self) -> None:
         if len(self._heavy) < self.n_components:

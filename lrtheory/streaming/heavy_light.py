@@ -7,9 +7,10 @@ import numpy as np
 from lrtheory.backend import Array, twin
 from lrtheory.names import check_name
 from lrtheory.random import Stream, as_stream
+from lrtheory.streaming._merging import top_of
 from lrtheory.streaming._products import add_products, cached_parts, next_directions
 from lrtheory.streaming.count_sketch import CountSketch
-from lrtheory.streaming.heavy import _KeepsHeavyRows, top_right
+from lrtheory.streaming.heavy import _KeepsHeavyRows
 from lrtheory.streaming.history import HistoryPCA
 from lrtheory.streaming.power import BlockPower
 from lrtheory.streaming.sources import Chunk
@@ -168,7 +169,9 @@ class HeavyBlockPower(_HeavyAndLight, BlockPower):
         self._check_seen()
         k, heavy = self.n_components, self._heavy.rows[: self.n_heavy_]
         found = [self._light_directions()] if self._n_light or heavy.shape[0] < k else []
-        return np.stack(found + ([top_right(heavy, k)[1]] if heavy.shape[0] >= k else []))
+        if heavy.shape[0] >= k:
+            found.append(top_of(heavy, k)[1])
+        return np.stack(found)
 
     @property
     def candidate_energies_(self) -> Array:
@@ -177,8 +180,9 @@ class HeavyBlockPower(_HeavyAndLight, BlockPower):
 
     def _products_with(self, v: Array) -> Array:
         """Return ``[H; C] v`` for rows v ``(..., q, d)``, in columns: shape ``(..., h + r, q)``."""
-        parts = [self._heavy.rows] + ([self._sketch.sketch_] if self._n_light else [])
-        return np.concatenate(parts) @ np.swapaxes(v, -1, -2)
+        kept = self._heavy.rows
+        parts = np.concatenate([kept, self._sketch.sketch_]) if self._n_light else kept
+        return parts @ np.swapaxes(v, -1, -2)
 
     def _result(self) -> tuple[np.ndarray, np.ndarray]:
         k = self.n_components
@@ -186,7 +190,7 @@ class HeavyBlockPower(_HeavyAndLight, BlockPower):
             energies = self.candidate_energies_
             chosen = int(np.argmax(energies.sum(-1)))
             return self.candidates_[chosen], energies[chosen]
-        heavy = top_right(self._heavy.rows[: self.n_heavy_], k + EXTRA)[1]
+        heavy = top_of(self._heavy.rows[: self.n_heavy_], k + EXTRA)[1]
         _, values, basis = np.linalg.svd(np.concatenate([self._light_directions(), heavy]), full_matrices=False)
         basis = basis[values > 1e-8 * values[0]]  # directions that are not of rounding errors alone
         products = self._products_with(basis)
@@ -268,7 +272,7 @@ class HeavyHistory(_HeavyAndLight, HistoryPCA):
     def _result(self) -> tuple[np.ndarray, np.ndarray]:
         w, eigenvalues = self._after_block() if self._n_light else (self._w, self._eigenvalues)
         light = np.sqrt(self._n_light * eigenvalues[0])[:, None] * w[0]
-        energies, directions = top_right(np.concatenate([self._heavy.rows, light]), self.n_components)
+        energies, directions = top_of(np.concatenate([self._heavy.rows, light]), self.n_components)
         return next_directions((np.sqrt(energies)[:, None] * directions)[None], w)[0][0], energies
 
     def _components(self) -> Array:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from lrtheory.streaming.history import HistoryPCA
-from lrtheory.streaming.instances import generic, hard
+from lrtheory.streaming.instances import carried, generic, hard
 from lrtheory.streaming.metrics import corr2, sin2, subspace_sin2
 from lrtheory.streaming.power import BlockPower
 from lrtheory.streaming.sampled import spiked
@@ -352,6 +352,18 @@ def test_hard_instance_defeats_both():
         instance = hard(1000, 3, 3.0).ordered("random", seed)
         for method in (HistoryPCA(100, stream=seed), BlockPower(6, stream=seed)):
             assert corr2(method.fit(instance.rows).components_[0], instance.direction) < 0.05
+
+
+def test_order_decides():
+    """T11: the same rows in random order, and with those along v_1 last."""
+    instance = carried(8000, 80, 8.0, 1)
+    for method in (HistoryPCA(), BlockPower()):
+        found = [
+            corr2(method.fit(instance.ordered(order, 2).rows).components_[0], instance.direction)
+            for order in ("random", "v1_last")
+        ]
+        assert found[0] > 0.98
+        assert found[1] < 0.05
 
 
 def test_several_components_against_the_whole_matrix():
