@@ -1,13 +1,13 @@
 """Rows in blocks: the steps of Oja's family for many members, or of several components, through matrix products.
 
-For a block X ``(m, d)`` the products ``X W^T`` and ``X X^T`` hold all that m steps need (a recurrence of small vectors);
-``W <- W + C^T X`` then takes them at once. These are the steps one after another, exactly, at the speed of BLAS.
+For a block X ``(m, d)`` the products ``X W^T`` and ``X X^T`` hold all that m steps need (a recurrence of small
+vectors); ``W <- W + C^T X`` then takes them at once. These are the steps one after another, exactly, at the speed of
+BLAS.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -23,9 +24,9 @@ class NotFittedError(ValueError, AttributeError):
 class StreamingEstimator(ABC):
     """Base of the estimators, with scikit-learn's conventions.
 
-    A subclass stores its parameters as given, in `__init__`, under their names, among them ``n_components``, ``center``,
-    ``scale``, ``check_finite`` and ``stream`` (see `Oja`); parameters are checked when the first row arrives, and a
-    changed one takes effect with the next `fit`. It defines
+    A subclass stores its parameters as given, in `__init__`, under their names, among them ``n_components``,
+    ``center``, ``scale``, ``check_finite`` and ``stream`` (see `Oja`); parameters are checked when the first row
+    arrives, and a changed one takes effect with the next `fit`. It defines
 
     - `_begin`: check the parameters, make the state;
     - `_absorb`: take a checked chunk, dense or CSR, and return the sum of its squared row norms. It may meet NaN and
@@ -59,6 +60,7 @@ class StreamingEstimator(ABC):
     stream: int | Stream
 
     checks_first = False
+    _first_row = 0  # its number in the stream of which this is a part
 
     def _foresee(self, source: Any, order: Any) -> None:
         """Note what a source tells before it is read (`fit` alone calls this, before `_begin`)."""
@@ -115,8 +117,7 @@ class StreamingEstimator(ABC):
         """
         self._forget()
         self._foresee(X, order)
-        for chunk in chunks(X, chunk_rows=chunk_rows, order=order, stream=order_stream):
-            self._take(chunk)
+        self._take_all(chunks(X, chunk_rows=chunk_rows, order=order, stream=order_stream))
         self._check_seen()
         return self
 
@@ -135,9 +136,12 @@ class StreamingEstimator(ABC):
             If a parameter is out of range; X is not 2-d, is complex or of another width; or a row is not finite, named
             by its number in the whole stream, or its squared norm overflows.
         """
-        for chunk in chunks(X):
-            self._take(chunk)
+        self._take_all(chunks(X))
         return self
+
+    def _take_all(self, found: Iterable[Chunk]) -> None:
+        for chunk in found:
+            self._take(chunk)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name."""
@@ -268,11 +272,11 @@ class StreamingEstimator(ABC):
     def _check_norm(self, norm2: float, chunk: Chunk) -> None:
         if math.isfinite(norm2):
             return
-        row = first_not_finite(chunk)
+        row, seen = first_not_finite(chunk), self._first_row + self.n_seen_
         if row is not None:
-            raise ValueError(f"row {self.n_seen_ + row} of the stream is not finite")
+            raise ValueError(f"row {seen + row} of the stream is not finite")
         raise ValueError(
-            f"squared norms overflow in rows {self.n_seen_} to {self.n_seen_ + chunk.shape[0] - 1} of the stream: "
+            f"squared norms overflow in rows {seen} to {seen + chunk.shape[0] - 1} of the stream: "
             f"divide by a scale, or give scale='first_row' (it was {self.scale!r})"
         )
 
@@ -285,7 +289,7 @@ def squared_norm(rows: Chunk) -> float:
 
 
 def canonical_signs(vectors: Array) -> Array:
-    """Return vectors ``(..., d)`` with signs for which the entry of largest modulus, the first of equal ones, is > 0."""
+    """Return vectors ``(..., d)`` whose entry of largest modulus, the first of equal ones, is > 0."""
     largest = np.argmax(np.abs(vectors), axis=-1, keepdims=True)
     return np.where(np.take_along_axis(vectors, largest, axis=-1) < 0, -vectors, vectors)
 

@@ -9,9 +9,10 @@ from typing import Any, Self
 import numpy as np
 
 from lrtheory.backend import is_array
-from lrtheory.random import as_stream
+from lrtheory.random import Stream, as_stream
 from lrtheory.streaming._estimator import StreamingEstimator
-from lrtheory.streaming.sources import Chunk
+from lrtheory.streaming.partitions import fit_tree
+from lrtheory.streaming.sources import Chunk, chunks, is_dask_array, is_file_list
 
 
 class MergeableEstimator(StreamingEstimator):
@@ -31,6 +32,47 @@ class MergeableEstimator(StreamingEstimator):
 
     @abstractmethod
     def _join(self, other: Any) -> None: ...
+
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        chunk_rows: int | None = None,
+        order: Any = "stored",
+        order_stream: int | Stream = 0,
+    ) -> Self:
+        """Forget what was seen and read a source once; parts of one are read apart, and their summaries merged.
+
+        Parameters
+        ----------
+        X : source
+            See `lrtheory.streaming.sources.chunks`. A dask array and a list of paths are read in parts, see
+            `lrtheory.streaming.partitions.fit_tree`, in the stored order.
+        y : ignored
+        chunk_rows, order, order_stream
+            See `StreamingEstimator.fit`.
+        """
+        if not (is_dask_array(X) or is_file_list(X)):
+            return super().fit(X, chunk_rows=chunk_rows, order=order, order_stream=order_stream)
+        if is_array(order) or order != "stored":
+            raise ValueError(f"parts are summarised as they are stored: order must be 'stored', got {order!r}")
+        found = fit_tree(self, X, chunk_rows)
+        self._forget()
+        given = self._names()
+        self.__dict__.update({name: value for name, value in vars(found).items() if name not in given})
+        self._check_seen()
+        return self
+
+    def _part(self, part: Any, i: int, first_row: int, chunk_rows: int | None) -> Self:
+        """Return a fresh estimator of the same parameters that has seen part i."""
+        params = self.get_params()
+        if "partition" in params:  # each part has its own random numbers
+            params["partition"] = (params["partition"], i)
+        fresh = type(self)(**params)
+        fresh._first_row = first_row
+        fresh._take_all(chunks(part, chunk_rows=chunk_rows))
+        return fresh
 
     def merge(self, other: Self) -> Self:
         """Take the rows that `other` has seen, by its state alone; `other` stays as it is.

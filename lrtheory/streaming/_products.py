@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import is_array, twin
+from lrtheory.backend import twin
 from lrtheory.streaming._checks import integer
 from lrtheory.streaming._estimator import positive, squared_norm
 from lrtheory.streaming.sources import Chunk
@@ -116,20 +115,3 @@ def partition(d: int, n_blocks: int | None, block_size: int | None, n_rows: int 
     if n_blocks > n_rows:
         raise ValueError(f"n_blocks must be at most the number of rows, {n_rows}, got {n_blocks}")
     return Partition(n_rows // n_blocks, longer=n_rows % n_blocks)
-
-
-def row_count(source: Any, order: Any) -> int | None:
-    """Return the number of rows that `sources.chunks` would give, or None where only reading tells."""
-    if is_array(order):
-        return int(order.shape[0])
-    if isinstance(source, (str, Path)):
-        path = Path(source)
-        if path.suffix == ".npy" and path.is_file():
-            return int(np.load(path, mmap_mode="r").shape[0])
-        if path.suffix == ".parquet" and path.is_file():
-            from pyarrow.parquet import read_metadata
-
-            return int(read_metadata(path).num_rows)
-        return None
-    shape: tuple[int, ...] = getattr(source, "shape", ())
-    return int(shape[0]) if len(shape) == 2 else None

@@ -10,7 +10,7 @@ from lrtheory.backend import Array, twin
 from lrtheory.random import Stream
 from lrtheory.streaming import _blocks
 from lrtheory.streaming._estimator import StreamingEstimator
-from lrtheory.streaming._rates import Rates, Schedule, nonnegative
+from lrtheory.streaming._rates import Rates, Schedule
 from lrtheory.streaming._starts import orthonormal_rows, start_rows
 from lrtheory.streaming.sources import Chunk
 

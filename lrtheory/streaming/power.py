@@ -9,9 +9,9 @@ import numpy as np
 from lrtheory.backend import Array
 from lrtheory.random import Stream
 from lrtheory.streaming._estimator import StreamingEstimator
-from lrtheory.streaming._products import add_products, next_directions, partition, row_count
+from lrtheory.streaming._products import add_products, next_directions, partition
 from lrtheory.streaming._starts import orthonormal_rows, start_rows
-from lrtheory.streaming.sources import Chunk
+from lrtheory.streaming.sources import Chunk, row_count
 
 
 class BlockPower(StreamingEstimator):

@@ -7,6 +7,8 @@ source                          chunks
 path of an .npy file            slices of the mapped file, which may be larger than memory
 scipy CSR array or matrix       slices in CSR form, with sorted indices and without duplicates
 path of a Parquet/Arrow file    its row groups or record batches, cut to the chunk's size
+list of paths                   those of one file after the other
+dask array                      its blocks of rows, computed one after the other, cut to the chunk's size
 iterable of rows                `BUFFERED_ROWS` rows at a time
 iterable of chunks              as they come, of any number of rows
 callable                        see `chunks`
@@ -51,8 +53,9 @@ def chunks(
     order : str or integer array
         ``"stored"``; ``"random"``; or, for arrays and CSR in memory, the row numbers. A random order is uniform for
         what is in memory. Of a mapped file the chunks, of a Parquet or Arrow file the row groups or record batches, are
-        shuffled, then the rows within each chunk: an approximation that reads the disk in large pieces. Iterables and
-        callables have the stored order alone.
+        shuffled, then the rows within each chunk: an approximation that reads the disk in large pieces. So are the
+        files of a list and the blocks of a dask array, and what they hold. Iterables and callables have the stored
+        order alone.
     stream : int or Stream
         Of the random order and of the callable's generator.
 
@@ -75,6 +78,10 @@ def chunks(
         return _of_file(Path(source), chunk_rows, order, stream)
     if _is_sparse(source):
         return _of_sparse(_checked_sparse(source), chunk_rows, order, stream)
+    if is_file_list(source) or is_dask_array(source):
+        if is_array(order):
+            raise ValueError("the order of a source in parts must be 'stored' or 'random', got an array")
+        return _same_width(_of_parts(source, chunk_rows, order, stream))
     if is_array(source) or hasattr(source, "__array__"):
         return _of_array(_two_d(host_array(source)), chunk_rows, order, stream, isinstance(source, np.memmap))
     if is_array(order) or order != "stored":
@@ -130,6 +137,49 @@ def first_not_finite(chunk: Chunk) -> int | None:
     return None
 
 
+def is_dask_array(source: Any) -> bool:
+    """Return True for a dask array; does not import dask."""
+    return hasattr(source, "dask") and hasattr(source, "to_delayed") and hasattr(source, "chunks")
+
+
+def is_file_list(source: Any) -> bool:
+    """Return True for a list or tuple of paths."""
+    return isinstance(source, (list, tuple)) and bool(source) and all(isinstance(s, (str, Path)) for s in source)
+
+
+def row_count(source: Any, order: Any = "stored") -> int | None:
+    """Return the number of rows that `chunks` would give, or None where only reading tells."""
+    if is_array(order):
+        return int(order.shape[0])
+    if is_file_list(source):
+        counts = [row_count(path) for path in source]
+        return None if None in counts else sum(counts)
+    if isinstance(source, (str, Path)):
+        return _file_rows(Path(source))
+    shape: tuple[Any, ...] = getattr(source, "shape", ())
+    return int(shape[0]) if len(shape) == 2 and shape[0] == shape[0] else None  # dask's may be NaN
+
+
+def _file_rows(path: Path) -> int:
+    _check_file(path)
+    if path.suffix == ".npy":
+        return int(np.load(path, mmap_mode="r").shape[0])
+    if path.suffix == ".parquet":
+        from pyarrow.parquet import read_metadata
+
+        return int(read_metadata(path).num_rows)
+    import pyarrow
+
+    with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_file(mapped) as file:
+        return sum(file.get_batch(g).num_rows for g in range(file.num_record_batches))
+
+
+def _check_file(path: Path) -> None:
+    check_name("kind of file", path.suffix, SUFFIXES)
+    if not path.is_file():
+        raise ValueError(f"no file {str(path)!r}")
+
+
 def _is_sparse(rows: Any) -> bool:
     return hasattr(rows, "format") and hasattr(rows, "nnz")  # without importing scipy
 
@@ -177,7 +227,7 @@ def _row_numbers(order: Any, n: int, stream: Stream) -> np.ndarray | None:
     order = to_numpy(order)
     if order.ndim != 1 or order.dtype.kind not in "iu":
         raise ValueError(f"an order must be a 1-d array of row numbers, got {order.dtype} of shape {order.shape}")
-    if order.size and not (0 <= order.min() and order.max() < n):
+    if order.size and not (order.min() >= 0 and order.max() < n):
         raise ValueError(f"an order must hold row numbers from 0 to {n - 1}, got {order.min()} to {order.max()}")
     return order
 
@@ -216,9 +266,7 @@ def _of_sparse(rows: Any, chunk_rows: int | None, order: Any, stream: Stream) ->
 
 
 def _of_file(path: Path, chunk_rows: int | None, order: Any, stream: Stream) -> Iterator[np.ndarray]:
-    check_name("kind of file", path.suffix, SUFFIXES)
-    if not path.is_file():
-        raise ValueError(f"no file {str(path)!r}")
+    _check_file(path)
     if path.suffix == ".npy":
         # copy-on-write: nothing is ever written, and read-only rows would need a copy for the kernels
         rows = np.load(path, mmap_mode="c")
@@ -249,6 +297,21 @@ def _of_table(path: Path, chunk_rows: int | None, shuffled: bool, stream: Stream
             return (batch.slice(i, m) for i in range(0, batch.num_rows, m))
 
         yield from _of_groups(slices, file.num_record_batches, _width(file.schema), chunk_rows, shuffled, stream)
+
+
+def _of_parts(source: Any, chunk_rows: int | None, order: str, stream: Stream) -> Iterator[Chunk]:
+    parts = dask_blocks(source) if is_dask_array(source) else source
+    numbers = np.arange(len(parts))
+    for i in stream.child("order", len(parts)).generator().permutation(numbers) if order == "random" else numbers:
+        part = parts[i].compute() if hasattr(parts[i], "compute") else parts[i]
+        yield from chunks(part, chunk_rows=chunk_rows, order=order, stream=stream.child("part", int(i)))
+
+
+def dask_blocks(source: Any) -> list[Any]:
+    """Return the blocks of rows of a dask array, each to be computed."""
+    if source.ndim != 2:
+        raise ValueError(f"rows must have shape (m, d), got a dask array of shape {source.shape}")
+    return list(source.rechunk({1: -1}).to_delayed()[:, 0])
 
 
 def _width(schema: Any) -> int:
