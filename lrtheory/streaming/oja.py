@@ -36,28 +36,25 @@ class _RowSteps(StreamingEstimator):
         w = start_rows(self.start, k, d, batch_shape, self.stream)
         self._batch_shape = w.shape[:-2]
         self._w = w.reshape(-1, k, d)
-        members = self._w.shape[0]
-        self._scalars = np.zeros((members, SCALARS))
-        for b in range(members if k == 1 else 0):
-            twin("lrtheory.streaming.", self._w).rescale(self._w[b, 0], self._scalars[b])
-        if k == 1:
-            self._scalars[:, LOG_SCALE] = -0.5 * np.log(self._scalars[:, NORM2])  # growth is counted from here
+        self._scalars = first_scalars(self._w) if k == 1 else np.zeros((self._w.shape[0], SCALARS))
 
     def _rates_of(self, m: int) -> np.ndarray:
         """Return the rates ``(m, B)`` of the next m rows."""
         raise NotImplementedError
 
     def _absorb(self, rows: Chunk) -> float:
-        rates = self._rates_of(rows.shape[0])
+        return self._steps(rows, self._rates_of(rows.shape[0]), self.n_seen_)
+
+    def _steps(self, rows: Chunk, rates: np.ndarray, seen: int) -> float:
+        """Take rows after `seen` others with the rates ``(m, B)`` and return the sum of their squared norms."""
         members = self._w.shape[0]
         if members >= MANY and isinstance(rows, np.ndarray):
-            return _blocks.take(rows, rates, KINDS[self._kind], self.n_seen_, self._w[:, 0], self._scalars)
+            return _blocks.take(rows, rates, KINDS[self._kind], seen, self._w[:, 0], self._scalars)
         if members == 1 or not isinstance(rows, np.ndarray):
-            return self._one_by_one(rows, rates, self.n_seen_)
+            return self._one_by_one(rows, rates, seen)
         step = max(4, CACHED_ENTRIES // rows.shape[1] // 4 * 4)
         return sum(
-            self._one_by_one(rows[i : i + step], rates[i : i + step], self.n_seen_ + i)
-            for i in range(0, rows.shape[0], step)
+            self._one_by_one(rows[i : i + step], rates[i : i + step], seen + i) for i in range(0, rows.shape[0], step)
         )
 
     def _one_by_one(self, rows: Chunk, rates: np.ndarray, seen: int) -> float:
@@ -106,6 +103,15 @@ class _RowSteps(StreamingEstimator):
         growth = self._growth()
         grown = growth if growth.ndim == 1 else growth.min(-1)
         return np.where(grown < 1, "no_growth", "ok").reshape(self._batch_shape)[()]
+
+
+def first_scalars(w: np.ndarray) -> np.ndarray:
+    """Bring vectors w ``(B, 1, d)`` into range, and return their scalars ``(B, SCALARS)`` before the first row."""
+    scalars = np.zeros((w.shape[0], SCALARS))
+    for b in range(w.shape[0]):
+        twin("lrtheory.streaming.", w).rescale(w[b, 0], scalars[b])
+    scalars[:, LOG_SCALE] = -0.5 * np.log(scalars[:, NORM2])  # growth is counted from here
+    return scalars
 
 
 class Oja(_RowSteps):
