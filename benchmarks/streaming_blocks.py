@@ -26,10 +26,11 @@ def rows(quick: bool) -> Iterator[Row]:
     rounds = 1 if quick else 5
     data = mean_free(20_000, 500)
     floor = alternate({"read": reader(data)}, 5)["read"]
-    for size in (10, 20, 100):
+    for size in (20,) if quick else (10, 20, 100):
         name = f"History PCA, B={size}"
         yield against_incremental(data, HistoryPCA(size, stream=np.arange(8)), name, rounds, floor, 100.0)
-    yield against_incremental(data, BlockPower(stream=np.arange(8)), "block power", rounds, floor)
+    if not quick:
+        yield against_incremental(data, BlockPower(stream=np.arange(8)), "block power", rounds, floor)
     yield against_numpy(data, 100, rounds, floor)
     yield starts(data, 32, rounds, floor)
     yield from heavy(rounds)
