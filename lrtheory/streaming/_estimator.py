@@ -59,6 +59,13 @@ class StreamingEstimator(ABC):
     check_finite: bool
     stream: int | Stream
 
+    n_seen_: int
+    n_features_in_: int
+    frobenius2_: float
+    scale_: float
+    mean_: np.ndarray
+    _dtype: Any
+
     checks_first = False
     _first_row = 0  # its number in the stream of which this is a part
 

@@ -132,14 +132,14 @@ class _KeepsHeavyRows(StreamingEstimator):
     _heavy: LargestRows
 
     def _keep(self, d: int) -> None:
-        reals("log_power", self.log_power)
+        self._log_power = float(reals("log_power", self.log_power))
         self._heavy = LargestRows(integer("h_max", self.h_max, 0), d)
 
     @property
     def heavy_threshold_(self) -> float:
         """The squared norm from which a row is heavy: F^2 / (d (log d)^log_power)."""
         self._check_begun()
-        return float(heavy_threshold(self.frobenius2_, max(self.n_features_in_, 2), self.log_power))
+        return float(heavy_threshold(self.frobenius2_, max(self.n_features_in_, 2), self._log_power))
 
     @property
     def n_heavy_(self) -> int:
@@ -223,7 +223,8 @@ class HeavyRows(_KeepsHeavyRows, MergeableEstimator):
         self.check_finite = check_finite
 
     def _begin(self, d: int) -> None:
-        integer("h_max", self.h_max, self.n_components)
+        self._k = self.n_components
+        integer("h_max", self.h_max, self._k)
         self._keep(d)
 
     def _absorb(self, rows: Chunk) -> float:
@@ -240,15 +241,15 @@ class HeavyRows(_KeepsHeavyRows, MergeableEstimator):
 
     def _components(self) -> Array:
         self._check_rows()
-        return top_of(self._heavy.rows, self.n_components)[1]
+        return top_of(self._heavy.rows, self._k)[1]
 
     def _energies(self) -> Array:
         self._check_rows()
-        return top_of(self._heavy.rows, self.n_components)[0]
+        return top_of(self._heavy.rows, self._k)[0]
 
     def _check_rows(self) -> None:
-        if len(self._heavy) < self.n_components:
-            raise ValueError(f"n_components={self.n_components}, but only {len(self._heavy)} rows came so far")
+        if len(self._heavy) < self._k:
+            raise ValueError(f"n_components={self._k}, but only {len(self._heavy)} rows came so far")
 
     def _state_size(self) -> int:
         return self._heavy.size

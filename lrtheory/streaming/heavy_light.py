@@ -7,6 +7,7 @@ import numpy as np
 from lrtheory.backend import Array, twin
 from lrtheory.names import check_name
 from lrtheory.random import Stream, as_stream
+from lrtheory.streaming._checks import integer
 from lrtheory.streaming._merging import top_of
 from lrtheory.streaming._products import add_products, cached_parts, next_directions
 from lrtheory.streaming.count_sketch import CountSketch
@@ -137,7 +138,8 @@ class HeavyBlockPower(_HeavyAndLight, BlockPower):
         super()._begin(d)
         self._separate(d)
         self._light_before = 0  # light rows before the open block
-        self._sketch = CountSketch(self.n_buckets, check_finite=False, stream=as_stream(self.stream).child("sketch"))
+        self._r = integer("n_buckets", self.n_buckets)
+        self._sketch = CountSketch(self._r, check_finite=False, stream=as_stream(self.stream).child("sketch"))
 
     def _take_piece(self, rows: Chunk, first: int) -> float:
         return self._sort(rows, first)
@@ -167,7 +169,7 @@ class HeavyBlockPower(_HeavyAndLight, BlockPower):
     @property
     def candidates_(self) -> Array:
         self._check_seen()
-        k, heavy = self.n_components, self._heavy.rows[: self.n_heavy_]
+        k, heavy = self._w.shape[1], self._heavy.rows[: self.n_heavy_]
         found = [self._light_directions()] if self._n_light or heavy.shape[0] < k else []
         if heavy.shape[0] >= k:
             found.append(top_of(heavy, k)[1])
@@ -185,7 +187,7 @@ class HeavyBlockPower(_HeavyAndLight, BlockPower):
         return parts @ np.swapaxes(v, -1, -2)
 
     def _result(self) -> tuple[np.ndarray, np.ndarray]:
-        k = self.n_components
+        k = self._w.shape[1]
         if not self._together:
             energies = self.candidate_energies_
             chosen = int(np.argmax(energies.sum(-1)))
@@ -194,8 +196,8 @@ class HeavyBlockPower(_HeavyAndLight, BlockPower):
         _, values, basis = np.linalg.svd(np.concatenate([self._light_directions(), heavy]), full_matrices=False)
         basis = basis[values > 1e-8 * values[0]]  # directions that are not of rounding errors alone
         products = self._products_with(basis)
-        _, values, vectors = np.linalg.svd(products, full_matrices=False)
-        return vectors[:k] @ basis, values[:k] ** 2
+        values, vectors = np.linalg.eigh(products.T @ products)
+        return vectors[:, ::-1][:, :k].T @ basis, values[::-1][:k]
 
     def _components(self) -> Array:
         return self._result()[0]
@@ -204,7 +206,7 @@ class HeavyBlockPower(_HeavyAndLight, BlockPower):
         return self._result()[1]
 
     def _state_size(self) -> int:
-        return super()._state_size() + self._heavy.size + self.n_buckets * self.n_features_in_
+        return super()._state_size() + self._heavy.size + self._r * self.n_features_in_
 
 
 class HeavyHistory(_HeavyAndLight, HistoryPCA):
@@ -272,7 +274,7 @@ class HeavyHistory(_HeavyAndLight, HistoryPCA):
     def _result(self) -> tuple[np.ndarray, np.ndarray]:
         w, eigenvalues = self._after_block() if self._n_light else (self._w, self._eigenvalues)
         light = np.sqrt(self._n_light * eigenvalues[0])[:, None] * w[0]
-        energies, directions = top_of(np.concatenate([self._heavy.rows, light]), self.n_components)
+        energies, directions = top_of(np.concatenate([self._heavy.rows, light]), w.shape[1])
         return next_directions((np.sqrt(energies)[:, None] * directions)[None], w)[0][0], energies
 
     def _components(self) -> Array:

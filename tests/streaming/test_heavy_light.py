@@ -291,6 +291,11 @@ def test_parameters(name):
     again = clone(found)
     assert again.get_params() == found.get_params()
     assert np.array_equal(again.fit(rows).components_, found.components_)
+    before = found.components_, found.explained_energy_, found.n_heavy_
+    found.set_params(n_components=3, h_max=9, log_power=7.0)  # of the next fit
+    assert all(map(np.array_equal, before, (found.components_, found.explained_energy_, found.n_heavy_)))
+    assert found.fit(rows).components_.shape == (3, 5)
+    found = METHODS[name](4).fit(rows)
     assert found.state_floats_ >= (4 + 2) * 5 + (32 * 5 if name != "history" else 0)
     assert METHODS[name](2).fit(rows).kept_rows_.shape == (2, 5)
     for bad, message in (
@@ -301,6 +306,11 @@ def test_parameters(name):
     ):
         with pytest.raises(ValueError, match=message):
             bad.fit(rows)
+
+
+def test_one_bucket_is_enough_for_two_components_to_exist():
+    found = HeavyBlockPower(0, n_buckets=1, n_components=2).fit(matrix(30, 4)).components_
+    np.testing.assert_allclose(found @ found.T, np.eye(2), atol=1e-13)
 
 
 def test_unknown_combination():
