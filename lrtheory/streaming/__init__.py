@@ -2,7 +2,18 @@
 
 from lrtheory.streaming import certificates, instances, metrics, theory
 from lrtheory.streaming.count_sketch import CountSketch
+from lrtheory.streaming.directions import FrequentDirections
 from lrtheory.streaming.instances import StreamInstance
 from lrtheory.streaming.oja import Krasulina, Oja
 
-__all__ = ["CountSketch", "Krasulina", "Oja", "StreamInstance", "certificates", "instances", "metrics", "theory"]
+__all__ = [
+    "CountSketch",
+    "FrequentDirections",
+    "Krasulina",
+    "Oja",
+    "StreamInstance",
+    "certificates",
+    "instances",
+    "metrics",
+    "theory",
+]
