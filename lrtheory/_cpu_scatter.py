@@ -43,12 +43,18 @@ def add_rows(rows, buckets, signs, out):
         _add_rows(rows[some].copy(), buckets[some], signs[some], out)
 
 
-def add_sparse_rows(rows, buckets, signs, out):
-    """`add_rows` for rows in CSR form."""
+def sparse_parts(rows):
+    """Return values, columns and pointers of CSR rows as `add_sparse_rows` wants them."""
     # 32-bit column numbers wherever they suffice: another kind would be another signature to compile
     columns = rows.indices.astype(np.int32 if rows.shape[1] < 1 << 31 else np.int64, copy=False)
     values, columns = (np.require(a, requirements=["C", "W"]) for a in (rows.data, columns))
-    _add_sparse_rows(values, columns, rows.indptr.astype(np.int64), buckets, signs, out)
+    return values, columns, rows.indptr.astype(np.int64)
+
+
+def add_sparse_rows(parts, first, last, buckets, signs, out):
+    """`add_rows` for the rows first..last-1 of CSR rows, given by their parts."""
+    values, columns, pointers = parts
+    _add_sparse_rows(values, columns, pointers[first : last + 1], buckets, signs, out)
 
 
 def take_rows(kept, buckets, signs):

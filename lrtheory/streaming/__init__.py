@@ -2,22 +2,35 @@
 
 from lrtheory.streaming import certificates, instances, metrics, theory
 from lrtheory.streaming.count_sketch import CountSketch
+from lrtheory.streaming.directions import FrequentDirections
+from lrtheory.streaming.grid import OjaGrid
 from lrtheory.streaming.heavy import HeavyRows
 from lrtheory.streaming.heavy_light import HeavyBlockPower, HeavyHistory
 from lrtheory.streaming.history import HistoryPCA
+from lrtheory.streaming.incremental import CCIPCA, IncrementalSVD
 from lrtheory.streaming.instances import StreamInstance
 from lrtheory.streaming.oja import Krasulina, Oja
 from lrtheory.streaming.power import BlockPower
+from lrtheory.streaming.robust import ClippedOja, GeometricMedianOja
+from lrtheory.streaming.sketches import GaussianSketch, RowSampler
 
 __all__ = [
+    "CCIPCA",
     "BlockPower",
+    "ClippedOja",
     "CountSketch",
+    "FrequentDirections",
+    "GaussianSketch",
+    "GeometricMedianOja",
     "HeavyBlockPower",
     "HeavyHistory",
     "HeavyRows",
     "HistoryPCA",
+    "IncrementalSVD",
     "Krasulina",
     "Oja",
+    "OjaGrid",
+    "RowSampler",
     "StreamInstance",
     "certificates",
     "instances",

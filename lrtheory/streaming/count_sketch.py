@@ -99,12 +99,15 @@ class CountSketch(RandomSummary):
 
     def _absorb(self, rows: Chunk) -> float:
         kernels = twin("lrtheory.scatter", self._sketch)
-        add = kernels.add_rows if is_dense(rows) else kernels.add_sparse_rows
+        parts = None if is_dense(rows) else kernels.sparse_parts(rows)
         m = rows.shape[0]
         for first in range(0, m, HASHED_ROWS):
             last = min(first + HASHED_ROWS, m)
             buckets, signs = hashed(self._key, self._drawn + first, self._drawn + last, self.n_buckets)
-            add(rows if m == last - first else rows[first:last], buckets, signs, self._sketch)
+            if parts is None:
+                kernels.add_rows(rows[first:last], buckets, signs, self._sketch)
+            else:
+                kernels.add_sparse_rows(parts, first, last, buckets, signs, self._sketch)
         self._drawn += m
         return squared_norm(rows)
 
