@@ -1,6 +1,7 @@
 """Streaming top-eigenvector estimation: one pass over the rows of a matrix, O(d) to O(h d) memory, every order."""
 
 from lrtheory.streaming import certificates, instances, metrics, theory
+from lrtheory.streaming.adaoja import AdaOja
 from lrtheory.streaming.count_sketch import CountSketch
 from lrtheory.streaming.directions import FrequentDirections
 from lrtheory.streaming.grid import OjaGrid
@@ -16,6 +17,7 @@ from lrtheory.streaming.sketches import GaussianSketch, RowSampler
 
 __all__ = [
     "CCIPCA",
+    "AdaOja",
     "BlockPower",
     "ClippedOja",
     "CountSketch",

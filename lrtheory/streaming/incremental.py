@@ -108,7 +108,7 @@ def truncated(rows: np.ndarray, rank: int) -> np.ndarray:
 
 
 class CCIPCA(StreamingEstimator):
-    """v <- (1 - (1 + l) / t) v + ((1 + l) / t) a <a, v / ||v||>, and the next v takes a <- a - <a, v / ||v||> v / ||v|| [1]_.
+    """v <- (1 - w) v + w a <a, v / ||v||>, w = (1 + l) / t; the next v takes a <- a - <a, v / ||v||> v / ||v|| [1]_.
 
     Candid covariance-free incremental PCA: v / ||v|| is the direction and ||v|| the eigenvalue of a row's second
     moment. Component j begins with the j-th row that leaves something, deflated.

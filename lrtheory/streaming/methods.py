@@ -7,6 +7,7 @@ from typing import Any
 
 from lrtheory.names import check_name
 from lrtheory.random import Stream
+from lrtheory.streaming.adaoja import AdaOja
 from lrtheory.streaming.count_sketch import CountSketch
 from lrtheory.streaming.directions import FrequentDirections
 from lrtheory.streaming.grid import OjaGrid
@@ -14,7 +15,7 @@ from lrtheory.streaming.heavy import HeavyRows
 from lrtheory.streaming.heavy_light import HeavyBlockPower, HeavyHistory
 from lrtheory.streaming.history import HistoryPCA
 from lrtheory.streaming.incremental import CCIPCA, IncrementalSVD
-from lrtheory.streaming.oja import AdaOja, Krasulina, Oja
+from lrtheory.streaming.oja import Krasulina, Oja
 from lrtheory.streaming.power import BlockPower
 from lrtheory.streaming.robust import ClippedOja, GeometricMedianOja
 from lrtheory.streaming.sketches import RowSampler
