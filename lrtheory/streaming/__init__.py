@@ -10,6 +10,7 @@ from lrtheory.streaming.heavy_light import HeavyBlockPower, HeavyHistory
 from lrtheory.streaming.history import HistoryPCA
 from lrtheory.streaming.incremental import CCIPCA, IncrementalSVD
 from lrtheory.streaming.instances import StreamInstance
+from lrtheory.streaming.krasulina import MatrixKrasulina
 from lrtheory.streaming.oja import Krasulina, Oja
 from lrtheory.streaming.power import BlockPower
 from lrtheory.streaming.robust import ClippedOja, GeometricMedianOja
@@ -30,6 +31,7 @@ __all__ = [
     "HistoryPCA",
     "IncrementalSVD",
     "Krasulina",
+    "MatrixKrasulina",
     "Oja",
     "OjaGrid",
     "RowSampler",

@@ -46,8 +46,8 @@ def take(rows: np.ndarray, rates: np.ndarray, kind: int, seen: int, w: np.ndarra
         total += float(np.trace(squares[:done, :done]))
         first += done
         scalars[:] = by_name.T
-        for b in np.flatnonzero(~((by_name[NORM2] < LARGE) & (by_name[NORM2] > 1 / LARGE))):
-            kernels.rescale(w[b], scalars[b])
+        for far in np.flatnonzero(~((by_name[NORM2] < LARGE) & (by_name[NORM2] > 1 / LARGE))):
+            kernels.rescale(w[far], scalars[far])
         if stuck:  # a row whose step may overflow: as it is, for each member
             row = rows[first : first + 1].copy()
             for b in range(members):

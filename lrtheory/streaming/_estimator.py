@@ -6,7 +6,7 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -267,7 +267,8 @@ class StreamingEstimator(ABC):
                 return chunk, scale
             if not isinstance(chunk, np.ndarray):
                 row = np.searchsorted(chunk.indptr, nonzero[0], side="right") - 1
-                nonzero, values = [0], chunk.data[None, chunk.indptr[row] : chunk.indptr[row + 1]]
+                nonzero = np.zeros(1, dtype=np.intp)
+                values = chunk.data[None, chunk.indptr[row] : chunk.indptr[row + 1]]
             largest = float(np.abs(values[nonzero[0]]).max())
             if not math.isfinite(largest):
                 return chunk, scale  # the row is about to be refused
@@ -303,6 +304,6 @@ def canonical_signs(vectors: Array) -> Array:
 
 def positive(name: str, value: Any) -> float:
     """Return a finite number > 0."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
     return float(value)

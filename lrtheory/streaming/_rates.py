@@ -26,6 +26,11 @@ class Rates:
     Raises TypeError or ValueError that names the parameter.
     """
 
+    step_size: np.ndarray
+    t0: float
+    function: Callable[[np.ndarray], Any]
+    batch_shape: tuple[int, ...]
+
     def __init__(self, step_size: Any, schedule: Schedule, t0: float) -> None:
         self.step_size = nonnegative("step_size", step_size)
         if isinstance(t0, bool) or not isinstance(t0, Real) or not 0 <= t0 < math.inf:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.streaming.sources import dask_blocks, is_dask_array, row_count
+from lrtheory.streaming.sources import dask_blocks, file_rows, is_dask_array
 
 
 def fit_tree(estimator: Any, source: Any, chunk_rows: int | None = None) -> Any:
@@ -49,7 +49,7 @@ def _parts(source: Any) -> tuple[Sequence[Any], Sequence[int]]:
     """Return the parts and their numbers of rows."""
     if not is_dask_array(source):
         paths = [Path(path).absolute() for path in source]
-        return paths, [row_count(path) for path in paths]
+        return paths, [file_rows(path) for path in paths]
     blocks = dask_blocks(source)
     if np.isnan(source.chunks[0]).any():
         raise ValueError("the blocks of a dask array must have known lengths: call its compute_chunk_sizes() first")

@@ -152,15 +152,15 @@ def row_count(source: Any, order: Any = "stored") -> int | None:
     if is_array(order):
         return int(order.shape[0])
     if is_file_list(source):
-        counts = [row_count(path) for path in source]
-        return None if None in counts else sum(counts)
+        return sum(file_rows(Path(path)) for path in source)
     if isinstance(source, (str, Path)):
-        return _file_rows(Path(source))
+        return file_rows(Path(source))
     shape: tuple[Any, ...] = getattr(source, "shape", ())
     return int(shape[0]) if len(shape) == 2 and shape[0] == shape[0] else None  # dask's may be NaN
 
 
-def _file_rows(path: Path) -> int:
+def file_rows(path: Path) -> int:
+    """Return the number of rows in a file, without reading them."""
     _check_file(path)
     if path.suffix == ".npy":
         return int(np.load(path, mmap_mode="r").shape[0])
