@@ -15,6 +15,8 @@ from lrtheory.streaming.sources import Chunk
 
 BLOCK = 64
 """Rows whose normal numbers are drawn together."""
+MULTIPLIED = 8 * BLOCK
+"""Rows whose product with their numbers is taken at once."""
 CACHED_ENTRIES = 1 << 15
 
 
@@ -83,18 +85,22 @@ class GaussianSketch(RandomSummary):
         self._sketch = np.zeros((self.size, d))
 
     def _absorb(self, rows: Chunk) -> float:
-        first, m = 0, rows.shape[0]
-        while first < m:
-            block, within = divmod(self._drawn, BLOCK)
-            last = min(first + BLOCK - within, m)
-            normals = self._own_stream.at(block).normal((BLOCK, self.size))[within : within + last - first]
-            some = rows[first:last]
+        m = rows.shape[0]
+        for first in range(0, m, MULTIPLIED):
+            last = min(first + MULTIPLIED, m)
+            normals, some = self._normals(self._drawn + first, self._drawn + last), rows[first:last]
             # sparse rows from the left, so that the product stays one of sparse by dense
-            product = normals.T @ some if is_dense(rows) else (some.T @ normals).T
-            self._sketch += product / np.sqrt(self.size)
-            self._drawn += last - first
-            first = last
+            self._sketch += normals.T @ some if is_dense(rows) else (some.T @ normals).T
+        self._drawn += m
         return squared_norm(rows)
+
+    def _normals(self, first: int, last: int) -> np.ndarray:
+        """Return g_i of the rows first..last-1, shape ``(last - first, size)``."""
+        blocks = range(first // BLOCK, (last - 1) // BLOCK + 1)
+        normals = np.concatenate([self._own_stream.at(b).normal((BLOCK, self.size)) for b in blocks])
+        normals = normals[first - blocks[0] * BLOCK : last - blocks[0] * BLOCK]
+        normals /= np.sqrt(self.size)
+        return normals
 
     def _join(self, other: GaussianSketch) -> None:
         super()._join(other)
