@@ -144,7 +144,7 @@ class RowSampler(RandomSummary):
     The others are those of `StreamingEstimator`; components and energies are those of S. Reservoirs need no random
     number for a row that they let pass: row j is still held after row i with probability ``F_j^2 / F_i^2``, so that one
     uniform number u tells the next row taken, the first with ``F_i^2 > F_j^2 / u``. After n rows of equal norms some
-    log(n) numbers were drawn for each reservoir. Cost: three reads of the rows. Chunks change no bit.
+    log(n) numbers were drawn for each reservoir. Cost: two reads of the rows. Chunks change no bit.
 
     Two samplers merge by taking, for each reservoir, the other's row with the other's share of F^2.
 
@@ -214,7 +214,7 @@ class RowSampler(RandomSummary):
             self._norms2[slots] = norms2[chosen[slots]]
         self._drawn += rows.shape[0]
         self._total = float(sums[-1])
-        return squared_norm(rows)
+        return float(np.sum(norms2))
 
     def _uniform(self, slots: np.ndarray) -> np.ndarray:
         """Return the next number in (0, 1] of each of some reservoirs."""
