@@ -1,5 +1,9 @@
 """Signed sums by bucket and their transpose, against the matrix that they never form."""
 
+import os
+import subprocess
+import sys
+
 import array_api_strict
 import numpy as np
 import pytest
@@ -8,6 +12,8 @@ from hypothesis import strategies as st
 
 from lrtheory.random import Stream
 from lrtheory.scatter import gather, scatter
+
+INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 
 
 @st.composite
@@ -73,3 +79,15 @@ def test_refuses(change, message):
     arguments = {"rows": np.zeros((3, 2)), "buckets": np.zeros(3, np.int64), "signs": np.ones(3)} | change
     with pytest.raises(ValueError, match=message):
         scatter(arguments["rows"], arguments["buckets"], arguments["signs"], 2)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="this is the test that runs the others without the compiler")
+def test_without_the_compiler():
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore", __file__],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

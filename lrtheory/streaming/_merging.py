@@ -80,6 +80,9 @@ class MergeableEstimator(StreamingEstimator):
         With ``center=True`` the rows of both are centered about their common mean: one more row,
         ``sqrt(n m / (n + m)) (mean - other's mean)``, makes the sum of outer products exact.
 
+        Where a task may be run twice on one object, as by a scheduler that lost a worker, merge into a copy:
+        ``copy.deepcopy(a).merge(b)``.
+
         Raises
         ------
         TypeError

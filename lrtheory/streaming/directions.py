@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ import numpy as np
 from lrtheory.backend import Array, twin
 from lrtheory.random import Stream
 from lrtheory.streaming._checks import integer
-from lrtheory.streaming._estimator import squared_norm
 from lrtheory.streaming._merging import MergeableEstimator, is_dense, sketched_energy, top_of
 from lrtheory.streaming.sources import Chunk
 
@@ -118,7 +118,7 @@ class FrequentDirections(MergeableEstimator):
     def _absorb(self, rows: Chunk) -> float:
         kernels = twin("lrtheory.scatter", self._buffer)
         parts = None if is_dense(rows) else kernels.sparse_parts(rows)
-        first, m = 0, rows.shape[0]
+        first, m, norm2 = 0, rows.shape[0], 0.0
         while first < m:
             if self._filled == self._buffer.shape[0]:
                 self._shrink()
@@ -130,9 +130,10 @@ class FrequentDirections(MergeableEstimator):
             else:
                 free[:taken] = 0.0
                 kernels.add_sparse_rows(parts, first, last, np.arange(taken), np.ones(taken), free)
+            norm2 += float(np.vdot(free[:taken], free[:taken]))
             self._filled += taken
             first = last
-        return squared_norm(rows)
+        return norm2
 
     def _shrink(self) -> None:
         """Take the ell-th squared singular value off all of them. Through LAPACK as it is, which wants half of S S^T:
@@ -143,7 +144,7 @@ class FrequentDirections(MergeableEstimator):
         ell = self.size
         gram = dsyrk(1.0, self._buffer.T, trans=1, lower=1)
         values, vectors, failed = dsyevd(gram, lower=1, overwrite_a=1)
-        if failed:
+        if failed or not math.isfinite(values[ell]):
             raise ValueError("no eigenvalues: rows with NaN or infinity were taken, since check_finite=False")
         delta = max(float(values[ell]), 0.0)  # they rise
         top = vectors[:, ell + 1 :]

@@ -15,6 +15,8 @@ from lrtheory.streaming.sources import Chunk
 
 BLOCK = 64
 """Rows whose normal numbers are drawn together."""
+MULTIPLIED = 8 * BLOCK
+"""Rows whose product with their numbers is taken at once."""
 CACHED_ENTRIES = 1 << 15
 
 
@@ -83,18 +85,22 @@ class GaussianSketch(RandomSummary):
         self._sketch = np.zeros((self.size, d))
 
     def _absorb(self, rows: Chunk) -> float:
-        first, m = 0, rows.shape[0]
-        while first < m:
-            block, within = divmod(self._drawn, BLOCK)
-            last = min(first + BLOCK - within, m)
-            normals = self._own_stream.at(block).normal((BLOCK, self.size))[within : within + last - first]
-            some = rows[first:last]
+        m = rows.shape[0]
+        for first in range(0, m, MULTIPLIED):
+            last = min(first + MULTIPLIED, m)
+            normals, some = self._normals(self._drawn + first, self._drawn + last), rows[first:last]
             # sparse rows from the left, so that the product stays one of sparse by dense
-            product = normals.T @ some if is_dense(rows) else (some.T @ normals).T
-            self._sketch += product / np.sqrt(self.size)
-            self._drawn += last - first
-            first = last
+            self._sketch += normals.T @ some if is_dense(rows) else (some.T @ normals).T
+        self._drawn += m
         return squared_norm(rows)
+
+    def _normals(self, first: int, last: int) -> np.ndarray:
+        """Return g_i of the rows first..last-1, shape ``(last - first, size)``."""
+        blocks = range(first // BLOCK, (last - 1) // BLOCK + 1)
+        normals = np.concatenate([self._own_stream.at(b).normal((BLOCK, self.size)) for b in blocks])
+        normals = normals[first - blocks[0] * BLOCK : last - blocks[0] * BLOCK]
+        normals /= np.sqrt(self.size)
+        return normals
 
     def _join(self, other: GaussianSketch) -> None:
         super()._join(other)
@@ -138,7 +144,7 @@ class RowSampler(RandomSummary):
     The others are those of `StreamingEstimator`; components and energies are those of S. Reservoirs need no random
     number for a row that they let pass: row j is still held after row i with probability ``F_j^2 / F_i^2``, so that one
     uniform number u tells the next row taken, the first with ``F_i^2 > F_j^2 / u``. After n rows of equal norms some
-    log(n) numbers were drawn for each reservoir. Cost: three reads of the rows. Chunks change no bit.
+    log(n) numbers were drawn for each reservoir. Cost: two reads of the rows. Chunks change no bit.
 
     Two samplers merge by taking, for each reservoir, the other's row with the other's share of F^2.
 
@@ -208,7 +214,7 @@ class RowSampler(RandomSummary):
             self._norms2[slots] = norms2[chosen[slots]]
         self._drawn += rows.shape[0]
         self._total = float(sums[-1])
-        return squared_norm(rows)
+        return float(np.sum(norms2))
 
     def _uniform(self, slots: np.ndarray) -> np.ndarray:
         """Return the next number in (0, 1] of each of some reservoirs."""
