@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lrtheory import plotting
@@ -117,11 +119,17 @@ def share_claims(rows):
             yield share_claim(f"STREAM.T7.share{end}", statement, RECONSTRUCTED, predicted, by_seed(part, missed))
 
 
+def light_rows(d):
+    """Rows a coordinate across v_1, as `instances.hard` has them."""
+    return math.ceil(3 * math.log(d))
+
+
 def failing(d, k):
     """The chance that a Gaussian start fails with every rate."""
     from scipy.special import fdtr
 
-    odds = np.exp(2 * (k * (np.log(k) - 1) + 1))  # tan^2 of the angle of the start at which the best corr2 is 1/2
+    best = theory.hard_best_corr2(d, k, float(k), light_rows(d))  # for a start with tan^2 = d
+    odds = d * best / (1 - best)  # tan^2 of the start for which the best corr2 is 1/2
     return float(1 - fdtr(d - 1, 1, odds / (d - 1)))
 
 
@@ -146,7 +154,7 @@ def method_claims(name, rows):
 
 def figure(frame):
     with plotting.style():
-        fig, (left, right) = plotting.panels(1, 2)
+        fig, (left, right) = plotting.panels(1, 2, height=3.4)
         frame = complete(finished(frame, "corr2"), [*AXES, "corr2", "step_size"])
         rates_panel(left, where(frame, method="oja", instance="hard"))
         best_panel(right, summary(frame))
@@ -162,11 +170,10 @@ def rates_panel(ax, rows):
         part = rows[rows["k"] == k]
         plotting.band(ax, part, "step_size", "corr2", i, f"$R=k={k:g}$")
         rates = np.sort(part["step_size"].unique())
-        law = theory.hard_corr2(rates, d, int(k), float(k), start=theory.start_quantile(0.5, d))
+        law = theory.hard_corr2(rates, d, int(k), float(k), light_rows(d), theory.start_quantile(0.5, d))
         plotting.theory(ax, rates, law, "closed form, median start" if i == 0 else None)
-    plotting.decorate(
-        ax, rf"rate $\eta s_1^2$ ($d={d}$)", r"$\langle v,v_1\rangle^2$", xscale="log", ylim=(-0.02, 1.02)
-    )
+    label = rf"rate $\eta s_1^2$ ($d={d}$)"
+    plotting.decorate(ax, label, r"$\langle v,v_1\rangle^2$", xscale="log", ylim=(-0.02, 1.02), legend="below")
 
 
 def best_panel(ax, rows):
@@ -180,9 +187,10 @@ def best_panel(ax, rows):
         plotting.points(ax, part, "k", "best", i, label, line=True)
     for i, d in enumerate((1e3, 1e4, 1e6)):
         gaps = np.linspace(3, 8, 60)
-        law = [theory.hard_quantile(0.5, int(d), gap, gap) for gap in gaps]
+        law = [theory.hard_quantile(0.5, int(d), gap, gap, light_rows(d)) for gap in gaps]
         plotting.theory(ax, gaps, law, "closed form, $d=10^3,10^4,10^6$" if i == 0 else None)
-    plotting.decorate(ax, "ratio $R=k$ of the eigenvalues", r"best $\langle v,v_1\rangle^2$", ylim=(-0.02, 1.05))
+    ylabel = r"best $\langle v,v_1\rangle^2$"
+    plotting.decorate(ax, "ratio $R=k$ of the eigenvalues", ylabel, ylim=(-0.02, 1.05), legend="below")
 
 
 experiment = Experiment(

@@ -143,7 +143,7 @@ def sketch_claims(rows):
 
 def figure(frame):
     with plotting.style():
-        fig, (left, right) = plotting.panels(1, 2)
+        fig, (left, right) = plotting.panels(1, 2, height=3.8)
         frame = complete(finished(frame, "sin2"), [*AXES, "sin2"])
         methods_panel(left, frame[frame["method"] != "oja"])
         plateau_panel(right, where(frame, method="oja"))
@@ -178,7 +178,7 @@ def methods_panel(ax, rows):
     plotting.theory(ax, n, theory.offline_sin2(n, lam), law)
     plotting.theory(ax, n, theory.adaoja_sin2(n, lam), r"AdaOja: $\propto n^{-1/2}$", colour="0.55")
     plotting.decorate(
-        ax, f"rows $n$ ($d={rows['d'].iloc[0]:g}$)", r"$\sin^2$", xscale="log", yscale="log", legend="lower left"
+        ax, f"rows $n$ ($d={rows['d'].iloc[0]:g}$)", r"$\sin^2$", xscale="log", yscale="log", legend="below"
     )
 
 
@@ -190,7 +190,7 @@ def plateau_panel(ax, rows):
     rates = np.geomspace(rows["step_size"].min() / 1.5, rows["step_size"].max() * 1.5, 50)
     label = r"$u/(1+u)$, $u=\eta\lambda_1\lambda_2(d-1)/(2(\lambda_1-\lambda_2))$"
     plotting.theory(ax, rates, theory.fixed_rate_sin2(rates, eigenvalues(rows["d"].iloc[0])), label)
-    plotting.decorate(ax, r"rate $\eta$", r"$\sin^2$ at the plateau", xscale="log", yscale="log")
+    plotting.decorate(ax, r"rate $\eta$", r"$\sin^2$ at the plateau", xscale="log", yscale="log", legend="below")
 
 
 experiment = Experiment(
