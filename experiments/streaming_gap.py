@@ -91,7 +91,7 @@ def spectrum(c):
 
 
 def law_claims(rows):
-    """For ratios at which the first order decides: below, one row more or less counts; above, what the start left."""
+    """For ratios where the first order is all: below, single starts may miss v_1; above, the next order shows."""
     laws = {
         "block_power": (
             4,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from lrtheory.backend import Array, twin
 from lrtheory.random import Stream, as_stream
 from lrtheory.streaming._checks import integer
 from lrtheory.streaming._starts import start_rows
+from lrtheory.streaming.certificates import energy_guarantee
 from lrtheory.streaming.count_sketch import CountSketch
 from lrtheory.streaming.oja import SCALARS, _RowSteps, first_scalars
 from lrtheory.streaming.sources import Chunk
@@ -153,6 +155,22 @@ class OjaGrid(_RowSteps):
     @property
     def candidate_energies_(self) -> Array:
         return self._sketch.energy(self.candidates_)
+
+    def evidence(self, confidence: float = 0.95) -> dict[str, Any]:
+        """Return what `certificates.certify` takes beside the winning vector.
+
+        F^2, the heaviest row, a lower bound on the winner's energy by `certificates.energy_guarantee` (with the given
+        confidence, for all candidates together), and of a winner with a rate that and its growth. All of rows divided
+        by the scale.
+        """
+        energies = self.candidate_energies_
+        winner = int(np.argmax(energies))
+        low = energy_guarantee(energies[winner], self.n_buckets, confidence, candidates=energies.size)[0]
+        found: dict[str, Any] = dict(frobenius2=self.frobenius2_, heaviest_row=self._heaviest)
+        found["energy"] = min(float(low), self.frobenius2_)
+        if winner < self._exponents.size:
+            found |= dict(step_size=float(self.rates_[winner]), log_growth=max(float(self._growth()[winner]), 0.0))
+        return found
 
     @property
     def status_(self) -> str:

@@ -7,6 +7,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from lrtheory.streaming import instances, metrics
+from lrtheory.streaming.certificates import certify
 from lrtheory.streaming.grid import SKIPPED, OjaGrid
 from lrtheory.streaming.oja import Oja
 
@@ -83,6 +84,24 @@ def test_on_the_hard_stream_the_heaviest_row_saves_it_and_a_decoy_does_not():
     ]
     assert np.median(found[0]) > 0.999
     assert np.median(found[1]) < 0.5
+
+
+def test_an_easy_vector_is_trusted_and_a_false_one_never():
+    """The growth bound and the sketch's interval hold for the winner; 200 streams of few rows at any ratio."""
+    easy = instances.carried(4000, 20, 1e4)
+    found = OjaGrid(n_buckets=1 << 14).fit(easy.rows)
+    assert certify(found.components_[0], **found.evidence()).trusted(0.25)
+    generator, certified = np.random.default_rng(0), 0
+    for seed in range(200):
+        rows = generator.standard_normal((40, 5)) * np.array([generator.choice([1, 2, 30.0]), 1, 1, 1, 1])
+        rows[generator.integers(40)] *= generator.choice([1.0, 20.0])
+        found = OjaGrid(n_buckets=1 << 12, stream=seed).fit(rows)
+        v = found.components_[0]
+        truth = np.linalg.svd(rows)[2][0]
+        certificate = certify(v, **found.evidence(confidence=0.9999))
+        assert metrics.sin2(v, truth) <= certificate.sin2 + 1e-12
+        certified += certificate.sin2 < 0.9
+    assert certified > 20
 
 
 def test_a_stream_of_one_row_has_an_answer():
