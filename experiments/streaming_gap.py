@@ -43,7 +43,7 @@ def preset(n, d, gaps, seeds):
 
 
 PRESETS = {
-    "small": preset(20_000, 200, GAPS, 7),
+    "small": preset(20_000, 200, GAPS, 11),
     "paper": preset(200_000, 2000, GAPS, 20),
     "large": preset(2_000_000, 4000, GAPS, 20),
 }

@@ -69,7 +69,7 @@ EXPECTED = (
     ("block_power", ("v1_first", "v1_middle"), (2, 64), LOW, "the last block has no row along v_1"),
     ("history", ("random",), (16, 64), HIGH, "the blocks are random samples of the rows"),
     ("history", ("v1_last",), (2, 32), LOW, OBSERVED),
-    ("oja_inv", ("v1_last",), (2, 8), (0.0, 0.1), "the last rates are too small"),
+    ("oja_inv", ("v1_last",), (2, 4), (0.0, 0.1), "the last rates are too small"),
     ("frequent_directions", ORDERS, (16, 64), HIGH, OBSERVED),
 )
 """Method, orders, range of R, interval of corr2, source."""
