@@ -176,10 +176,9 @@ def split_panel(ax, rows):
     rows = largest(rows, ["m", "d"], ()) if len(rows) else rows
     if rows.empty:
         return plotting.no_data(ax)
-    for i, (name, label) in enumerate(
-        (("heavy_select", "the better candidate"), ("heavy_block_power", "both combined"))
-    ):
-        plotting.points(ax, where(rows, method=name), "gap", "sin2", i, label, line=True)
+    labels = {"heavy_select": "the better candidate", "heavy_block_power": "both combined"}
+    for i, name in enumerate(name for name in labels if name in set(rows["method"])):
+        plotting.points(ax, where(rows, method=name), "gap", "sin2", i, labels[name], line=True)
     gaps = np.geomspace(rows["gap"].min(), rows["gap"].max(), 30)
     plotting.theory(ax, gaps, theory.split_sin2(gaps), "$1/(1+R)$")
     plotting.decorate(ax, "ratio $R$, heavy and light rows apart", r"$\sin^2$", xscale="log", yscale="log")

@@ -144,7 +144,7 @@ def points(
         quartiles.index,
         quartiles[0.5],
         yerr=spread,
-        marker=MARKERS[index % len(MARKERS)],
+        marker=MARKERS[(index + index // len(COLOURS)) % len(MARKERS)],  # of one colour no two alike
         color=COLOURS[index % len(COLOURS)],
         linestyle=LINES[index % len(LINES)] if line else "none",
         capsize=2,

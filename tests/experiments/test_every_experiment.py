@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[2] / "experiments"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 
 TINY = dict(max_steps=40, seed=0, init_seed=0, n=16, r=2, m=136, tolerance=0.5)
-TINY_STREAM = dict(seed=0, n=400, d=8, m=50)
+TINY_STREAM = dict(seed=0, n=400, d=8, m=50, entries=1 << 12, data="digits")
 
 
 def experiment(name):
