@@ -38,7 +38,7 @@ COPIED_ENTRIES = 1 << 15  # of read-only rows, copied at a time: they stay in ca
 BLOCK_GROWTH = 1e200  # squared norm at which a block of rows is cut short
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _rate(kind, eta, s, r, norm2, b):
     """Return a row's rate, the factor by which ||w||^2 will grow, and b, for s = <a, w> and r = ||a||^2."""
     rho = s / norm2 * s
@@ -54,13 +54,13 @@ def _rate(kind, eta, s, r, norm2, b):
     return eta, 1.0 + (2.0 * eta * rho + eta * r * (eta * rho)), b
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _energy(s, norm2):
     """Return <a, w>^2 / ||w||^2; s^2 may overflow."""
     return s / norm2 * s
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def rescale(w, scalars):
     """Divide w by the power of two next to its norm, which is computed anew; return what it was multiplied by."""
     total = 0.0
@@ -78,7 +78,7 @@ def rescale(w, scalars):
     return factor
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _long_step(kind, eta, rate, s, r, w, scalars):
     """Prepare a step that may exceed any float: scale w, and return the c for which w + c a is the new w.
 
@@ -98,7 +98,7 @@ def _long_step(kind, eta, rate, s, r, w, scalars):
     return sign / length
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def row_pass(rows, rates, kind, t, w, scalars):
     """Take the rows ``(m, d)`` with rates ``(m,)`` after t others, changing w and scalars; return sum ||a_i||^2."""
     m, d = rows.shape
@@ -138,7 +138,7 @@ def row_pass(rows, rates, kind, t, w, scalars):
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def tile_pass(rows, rates, kind, t, w, scalars):
     """`row_pass` by four rows at a time and the products of each two, which is exact: for rows beyond the first cache,
     where w would be fetched and stored for each of them."""
@@ -190,7 +190,7 @@ def tile_pass(rows, rates, kind, t, w, scalars):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _tile(rates, kind, t, sums, squares, c, scalars):
     """Overwrite c with the four steps' coefficients, given <a_i, w> and <a_i, a_j> for the w before them all.
 
@@ -214,7 +214,7 @@ def _tile(rates, kind, t, sums, squares, c, scalars):
     return True
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _sparse_products(values, indices, first, last, w):
     s, r = 0.0, 0.0
     for p in range(first, last):
@@ -224,7 +224,7 @@ def _sparse_products(values, indices, first, last, w):
     return s, r
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def csr_pass(values, indices, pointers, rates, kind, t, w, scalars):
     """`row_pass` for rows in CSR form without duplicate entries: O(nnz), w is touched as a whole by scaling only."""
     total = 0.0
@@ -263,7 +263,7 @@ def dense_rows(rows, rates, kind, t, w, scalars):
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def block_steps(products, squares, rates, kind, t, scalars):
     """Overwrite products ``<a_i, w_b>``, ``(m, B)``, with the coefficients c of the steps ``w_b <- w_b + c_ib a_i``.
 
@@ -330,7 +330,7 @@ def block_steps(products, squares, rates, kind, t, scalars):
     return m, False
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def subspace_steps(products, squares, rates, t, factors, before, since, spread):
     """`block_steps` of Oja's method for B members of k components.
 

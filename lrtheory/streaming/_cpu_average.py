@@ -11,7 +11,7 @@ NOTHING = 1e-14
 """What is left of a row, relative to it, that counts as rounding."""
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def average(rows, amnesic, ages, v):
     """Take rows ``(m, d)``, which are overwritten, into the averages v ``(k, d)`` with ages ``(k,)``. See `CCIPCA`."""
     m, d = rows.shape

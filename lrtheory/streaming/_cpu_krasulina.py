@@ -10,7 +10,7 @@ from numba import njit
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # never assume that NaN and infinity are absent
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def krasulina(rows, rates, w, energies):
     """Take rows ``(m, d)``, which are overwritten, with rates ``(m,)``, changing w ``(k, d)``, and return their energy.
 

@@ -23,7 +23,7 @@ EPSILON = 2.0**-52
 COPIED_ENTRIES = 1 << 15  # of read-only rows, another signature to compile, copied at a time: they stay in cache
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def power_pass(rows, w, y):
     """Add ``sum_i <a_i, w> a_i`` to y ``(d,)`` for rows ``(m, d)``; return ``sum_i ||a_i||^2``."""
     total = 0.0
@@ -39,7 +39,7 @@ def power_pass(rows, w, y):
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def csr_power_pass(values, indices, pointers, w, y):
     """`power_pass` for rows in CSR form, O(nnz)."""
     total = 0.0
@@ -55,7 +55,7 @@ def csr_power_pass(values, indices, pointers, w, y):
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _squared_norm(y):
     total = 0.0
     for j in range(y.size):
@@ -63,7 +63,7 @@ def _squared_norm(y):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def normalize(y):
     """Divide y by its norm, unless that is 0; return the norm."""
     total = _squared_norm(y)
@@ -85,13 +85,13 @@ def normalize(y):
     return length * scale
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _combine(old, weight, w, y):
     for j in range(y.size):
         y[j] = old * w[j] + weight * y[j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def close_block(w, y, eigenvalue, counts):
     """Make w the direction of ``(t - 1) / t lambda w + y / (t filled)``, t the block's number, and empty y."""
     t = counts[CLOSED] + 1.0
@@ -104,7 +104,7 @@ def close_block(w, y, eigenvalue, counts):
     counts[FILLED] = 0
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _project(v, basis, count):
     """Subtract from v its part in the span of orthonormal rows, twice: once more for what rounding left."""
     for _ in range(2):
@@ -116,7 +116,7 @@ def _project(v, basis, count):
                 v[j] -= s * basis[i, j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def orthonormalize(rows, w, lengths):
     """Make rows ``(k, d)`` orthonormal by Gram-Schmidt, in their order; lengths ``(k,)`` are overwritten.
 
@@ -147,7 +147,7 @@ def orthonormalize(rows, w, lengths):
         normalize(rows[j])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def history_pass(rows, block_size, w, y, eigenvalue, counts):
     """Take rows by History PCA, changing w, y, eigenvalue and counts; a full block is closed when the next row arrives.
 
@@ -164,7 +164,7 @@ def history_pass(rows, block_size, w, y, eigenvalue, counts):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def csr_history_pass(values, indices, pointers, block_size, w, y, eigenvalue, counts):
     """`history_pass` for rows in CSR form: O(nnz), and O(d) a block."""
     total, first, m = 0.0, 0, pointers.size - 1
@@ -208,7 +208,7 @@ def _writable(rows):
     return (rows[i : i + step].copy() for i in range(0, rows.shape[0], step))
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _row_energies(rows, energies):
     for i in range(rows.shape[0]):
         total = 0.0
@@ -218,7 +218,7 @@ def _row_energies(rows, energies):
         energies[i] = total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _csr_row_energies(values, pointers, energies):
     for i in range(energies.size):
         total = 0.0
@@ -242,13 +242,13 @@ def row_energies(rows):
     return energies
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _before(energy, number, other_energy, other_number):
     """Whether a row leaves before another: it is smaller or, among equals, newer."""
     return energy < other_energy or (energy == other_energy and number > other_number)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def offer(energies, arrivals, kept, numbers, sources, count, left):
     """Offer rows with the given squared norms to a heap that keeps the largest, of equal ones the oldest.
 

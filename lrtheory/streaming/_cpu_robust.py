@@ -7,7 +7,7 @@ import math
 from numba import njit
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def clip_factors(energies, quantile, seen, log_threshold, factors):
     """Overwrite factors with ``min(1, threshold / ||a||)``, row by row; return the new logarithm of the threshold.
 

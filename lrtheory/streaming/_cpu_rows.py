@@ -11,7 +11,7 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}  # never assume that NaN and infin
 COPIED_ENTRIES = 1 << 15  # of read-only rows, another signature to compile, copied at a time
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _sum_of_squares(entries):
     total = 0.0
     for p in range(entries.size):
@@ -29,7 +29,7 @@ def sum_of_squares(entries):
     return sum(_sum_of_squares(flat[p : p + COPIED_ENTRIES].copy()) for p in steps)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _center(rows, mean, n, centered):
     for i in range(rows.shape[0]):
         n += 1

@@ -13,11 +13,21 @@ from lrtheory.backend import is_array, to_numpy
 from lrtheory.names import check_name
 
 Schedule = str | Callable[[np.ndarray], Any] | Any
+
+
+def _inverse(t: np.ndarray) -> np.ndarray:
+    return 1.0 / t
+
+
+def _inverse_root(t: np.ndarray) -> np.ndarray:
+    return 1.0 / np.sqrt(t)
+
+
 SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "constant": lambda t: np.ones(t.shape),
-    "inv": lambda t: 1.0 / t,
-    "inv_sqrt": lambda t: 1.0 / np.sqrt(t),
-}
+    "constant": np.ones_like,
+    "inv": _inverse,
+    "inv_sqrt": _inverse_root,
+}  # functions with a name: estimators are pickled
 
 
 class Rates:
