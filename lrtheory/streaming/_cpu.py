@@ -145,17 +145,16 @@ def tile_pass(rows, rates, kind, t, w, scalars):
     m, d = rows.shape
     full = m // 4 * 4
     sums, squares, c = np.empty(4), np.empty((4, 4)), np.zeros(4)
-    total, x = 0.0, 0
-    for i in range(0, full + 4 if full else 0, 4):
-        y = min(i, full - 4)
-        c0, c1, c2, c3 = c[0], c[1], c[2], c[3]
+    total = 0.0
+    for i in range(0, full, 4):
+        if not (scalars[NORM2] < LARGE and scalars[NORM2] > 1.0 / LARGE):
+            rescale(w, scalars)
         s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
         r00, r01, r02, r03, r11, r12, r13, r22, r23, r33 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for j in range(d):
-            v = w[j] + ((c0 * rows[x, j] + c1 * rows[x + 1, j]) + (c2 * rows[x + 2, j] + c3 * rows[x + 3, j]))
-            w[j] = v
-            a0, a1 = np.float64(rows[y, j]), np.float64(rows[y + 1, j])
-            a2, a3 = np.float64(rows[y + 2, j]), np.float64(rows[y + 3, j])
+            v = w[j]
+            a0, a1 = np.float64(rows[i, j]), np.float64(rows[i + 1, j])
+            a2, a3 = np.float64(rows[i + 2, j]), np.float64(rows[i + 3, j])
             s0 += v * a0
             s1 += v * a1
             s2 += v * a2
@@ -170,21 +169,17 @@ def tile_pass(rows, rates, kind, t, w, scalars):
             r22 += a2 * a2
             r23 += a2 * a3
             r33 += a3 * a3
-        factor = 1.0
-        if not (scalars[NORM2] < LARGE and scalars[NORM2] > 1.0 / LARGE):
-            factor = rescale(w, scalars)
-        if i == full:
-            break
-        x = i
-        sums[0], sums[1], sums[2], sums[3] = s0 * factor, s1 * factor, s2 * factor, s3 * factor
+        sums[0], sums[1], sums[2], sums[3] = s0, s1, s2, s3
         squares[0, 0], squares[1, 1], squares[2, 2], squares[3, 3] = r00, r11, r22, r33
         squares[0, 1], squares[0, 2], squares[0, 3] = r01, r02, r03
         squares[1, 2], squares[1, 3], squares[2, 3] = r12, r13, r23
-        if _tile(rates[i : i + 4], kind, t + i, sums, squares, c, scalars):
-            total += (r00 + r11) + (r22 + r33)
-        else:
+        if not _tile(rates[i : i + 4], kind, t + i, sums, squares, c, scalars):
             total += row_pass(rows[i : i + 4], rates[i : i + 4], kind, t + i, w, scalars)
-            c[:] = 0.0
+            continue
+        total += (r00 + r11) + (r22 + r33)
+        c0, c1, c2, c3 = c[0], c[1], c[2], c[3]
+        for j in range(d):  # the four rows are still in a cache
+            w[j] += (c0 * rows[i, j] + c1 * rows[i + 1, j]) + (c2 * rows[i + 2, j] + c3 * rows[i + 3, j])
     if full < m:
         total += row_pass(rows[full:], rates[full:], kind, t + full, w, scalars)
     return total

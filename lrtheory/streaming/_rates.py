@@ -71,6 +71,8 @@ class Rates:
     def __call__(self, seen: int, m: int) -> np.ndarray:
         """Return the rates ``(m, *batch_shape)`` of the m rows after `seen` others, or ``(m, 1, ..)`` axes of length 1
         where they are shared."""
+        if self.table is None and self.function is np.ones_like:
+            return np.broadcast_to(self.step_size, (m, *self.batch_shape))
         if self.table is not None:
             if seen + m > self.table.shape[0]:
                 raise ValueError(
