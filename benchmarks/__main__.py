@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lrtheory.backend import check_device
 
-PARTS = ("sensing", "ssm", "sweep")
+PARTS = ("sensing", "ssm", "streaming", "sweep")
 ON_DEVICES = ("sensing", "ssm")
 
 

@@ -144,7 +144,7 @@ def points(
         quartiles.index,
         quartiles[0.5],
         yerr=spread,
-        marker=MARKERS[index % len(MARKERS)],
+        marker=MARKERS[(index + index // len(COLOURS)) % len(MARKERS)],  # of one colour no two alike
         color=COLOURS[index % len(COLOURS)],
         linestyle=LINES[index % len(LINES)] if line else "none",
         capsize=2,
@@ -182,7 +182,7 @@ def decorate(
     ylim: Sequence[float | None] | None = None,
     legend: str | None = "best",
 ) -> None:
-    """Set labels (with units), scales and legend of a panel."""
+    """Set labels (with units), scales and legend of a panel; legend "below" is outside, for panels without room."""
     ax.set_xscale(xscale)
     ax.set_yscale(yscale)
     ax.set_xlabel(xlabel)
@@ -190,7 +190,8 @@ def decorate(
     if ylim is not None:
         ax.set_ylim(*ylim)
     if legend is not None and ax.get_legend_handles_labels()[0]:
-        ax.legend(loc=legend)
+        below = dict(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        ax.legend(**below if legend == "below" else dict(loc=legend))
 
 
 def plain_ticks(ax: Axes, values: Sequence[float]) -> None:

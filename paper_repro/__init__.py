@@ -4,4 +4,12 @@
 paper is one file here that ends in ``paper = Paper(...)`` and is named in `PAPERS`, in the order of the report.
 """
 
-PAPERS = ("overparam_sensing", "incremental_learning", "scaled_gd", "gauss_newton", "matrix_sensing", "diagonal_ssm")
+PAPERS = (
+    "overparam_sensing",
+    "incremental_learning",
+    "scaled_gd",
+    "gauss_newton",
+    "matrix_sensing",
+    "diagonal_ssm",
+    "streaming",
+)

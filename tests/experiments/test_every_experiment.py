@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parents[2] / "experiments"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 
 TINY = dict(max_steps=40, seed=0, init_seed=0, n=16, r=2, m=136, tolerance=0.5)
+TINY_STREAM = dict(seed=0, n=400, d=8, m=50, entries=1 << 12, data="digits")
 
 
 def experiment(name):
@@ -23,8 +24,9 @@ def tiny(made, preset):
     """The cells of a preset at a small size, with the first two values on the other axes."""
     parts = []
     for part in made.presets[preset].parts:
-        small = {axis: (TINY[axis],) if axis in TINY else values[:2] for axis, values in part.items()}
-        if "k" in part:
+        sizes = TINY_STREAM if made.name.startswith("streaming") else TINY
+        small = {axis: (sizes[axis],) if axis in sizes else values[:2] for axis, values in part.items()}
+        if "r" in part and "k" in part:
             small["k"] = tuple({2 if k in part["r"] else 3 for k in part["k"]})
         parts.append(small)
     return list(Grid(tuple(parts)))

@@ -1,0 +1,54 @@
+"""First directions of iterative estimators, and orthonormal rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lrtheory.backend import is_array, to_numpy
+from lrtheory.random import Stream, as_stream
+
+
+def start_rows(start: Any, k: int, d: int, batch_shape: tuple[int, ...], stream: Any) -> np.ndarray:
+    """Return rows ``(*batch, k, d)``, float64: those given, or standard normal ones, each from its own stream.
+
+    Parameters
+    ----------
+    start : None or array ``(d,)``, ``(k, d)`` or ``(*batch, k, d)``
+    batch_shape : tuple of int
+        The result's is its broadcast with those of stream and start.
+
+    Raises
+    ------
+    ValueError
+        If start has another shape, an entry that is not finite, or dependent rows.
+    """
+    keys = as_stream(stream)
+    if start is None:
+        shape = np.broadcast_shapes(batch_shape, keys.batch_shape)
+        columns = [Stream(*keys.path).child("start", d, j).normal((d,)) for j in range(k)]
+        rows = np.stack(columns, axis=-2)
+    else:
+        rows = to_numpy(start) if is_array(start) else np.asarray(start)
+        if rows.dtype.kind not in "iuf":
+            raise ValueError(f"start must hold real numbers, got dtype {rows.dtype}")
+        rows = rows.astype(np.float64)
+        if rows.ndim == 1 and k == 1:
+            rows = rows[None]
+        if rows.shape[-2:] != (k, d):
+            raise ValueError(f"start must have shape (..., {k}, {d}), got {np.shape(start)}")
+        if not np.isfinite(rows).all():
+            raise ValueError("start must be finite")
+        if (np.linalg.matrix_rank(rows) < k).any():
+            raise ValueError(f"start must have {k} linearly independent rows")
+        shape = np.broadcast_shapes(batch_shape, rows.shape[:-2], keys.batch_shape)
+    return np.array(np.broadcast_to(rows, (*shape, k, d)), order="C")
+
+
+def orthonormal_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows ``(..., k, d)`` by Gram-Schmidt, in their order, and the positive lengths that were divided by."""
+    q, r = np.linalg.qr(np.swapaxes(rows, -1, -2))
+    lengths = np.diagonal(r, axis1=-2, axis2=-1)
+    signs = np.where(lengths < 0, -1.0, 1.0)
+    return np.ascontiguousarray(np.swapaxes(q * signs[..., None, :], -1, -2)), np.abs(lengths)
