@@ -14,7 +14,11 @@ from paper_repro.__main__ import main
 from paper_repro.paper import load, matches
 
 ROOT = Path(paper_repro.__file__).parent
-SETTINGS = ("--set", "seed=0", "--set", "max_steps=100", "--set", "N=64", "--set", "length=1024")
+SETTINGS = tuple(
+    word
+    for setting in ("seed=0", "max_steps=100", "N=64", "length=1024", "d=64", "entries=65536")
+    for word in ("--set", setting)
+)
 SHORT = (*SETTINGS, "--jobs", "1", "--quiet")
 
 
