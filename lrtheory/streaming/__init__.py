@@ -12,6 +12,7 @@ from lrtheory.streaming.incremental import CCIPCA, IncrementalSVD
 from lrtheory.streaming.instances import StreamInstance
 from lrtheory.streaming.krasulina import MatrixKrasulina
 from lrtheory.streaming.oja import Krasulina, Oja
+from lrtheory.streaming.oja_plus_plus import OjaPlusPlus
 from lrtheory.streaming.power import BlockPower
 from lrtheory.streaming.robust import ClippedOja, GeometricMedianOja
 from lrtheory.streaming.sketches import GaussianSketch, RowSampler
@@ -34,6 +35,7 @@ __all__ = [
     "MatrixKrasulina",
     "Oja",
     "OjaGrid",
+    "OjaPlusPlus",
     "RowSampler",
     "StreamInstance",
     "certificates",

@@ -89,6 +89,8 @@ def take_subspaces(
         else:
             done = 1
             total += float(squares[0, 0])
+            if not math.isfinite(total):  # a row that the caller refuses, or has not asked to be told of
+                return np.full_like(w, np.nan), total
             a = x[0] if isinstance(x, np.ndarray) else x[:1].toarray()[0]
             w = _long_steps(w, products[0].reshape(members, k), a, rates[first], log_lengths)
         first += done

@@ -135,10 +135,13 @@ def _kill_pool(executor: Executor) -> None:
     for process in processes:
         with suppress(OSError, ValueError):
             process.kill()
+    manager = getattr(executor, "_executor_manager_thread", None)
     executor.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         with suppress(OSError, ValueError, AssertionError):
             process.join(2)
+    if manager is not None:
+        manager.join(2)  # at exit the interpreter would wake it through a pipe that it is about to close
 
 
 @contextmanager

@@ -210,6 +210,19 @@ def test_errors_on_independent_rows_follow_their_laws():
     assert np.mean(fixed) == pytest.approx(theory.fixed_rate_sin2(2e-3, lam), rel=0.2)
 
 
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_row_that_is_not_finite_is_named_and_changes_nothing(k):
+    rows = rows_of(40)
+    bad = rows[20:].copy()
+    bad[13, 2] = math.nan
+    found = Oja(0.1, n_components=k).partial_fit(rows[:20])
+    with pytest.raises(ValueError, match="row 33 of the stream is not finite"):
+        found.partial_fit(bad)
+    np.testing.assert_array_equal(found.components_, Oja(0.1, n_components=k).fit(rows[:20]).components_)
+    unchecked = Oja(0.1, n_components=k, check_finite=False).partial_fit(rows[:20]).partial_fit(bad)
+    assert np.isnan(unchecked.components_).all()
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
