@@ -54,8 +54,8 @@ def rows(quick: bool) -> Iterator[Row]:
     yield gradient(64 if quick else 256, 1 << 10, rounds)
     if cores() >= 2:
         yield two_threads(64, 1 << 14, rounds)
-    yield memory(1 << 20)
-    yield spectrum(1024, 1 if quick else 3)
+    yield memory(1 << 18 if quick else 1 << 20)
+    yield spectrum(512 if quick else 1024, 1 if quick else 3)
     yield from application_table(quick)
 
 
