@@ -11,7 +11,7 @@ from lrtheory.random import Stream
 from lrtheory.streaming._checks import integer
 from lrtheory.streaming._estimator import StreamingEstimator, squared_norm
 from lrtheory.streaming._products import MANY, add_products, cached_parts, next_directions
-from lrtheory.streaming._starts import orthonormal_rows, start_rows
+from lrtheory.streaming._starts import aligned, orthonormal_rows, start_rows
 from lrtheory.streaming.sources import Chunk
 
 CLOSED, FILLED = 0, 1
@@ -88,8 +88,8 @@ class HistoryPCA(StreamingEstimator):
         self._repeats = integer("inner", self.inner)
         w = start_rows(self.start, self.n_components, d, (), self.stream)
         self._batch_shape = w.shape[:-2]
-        self._w = orthonormal_rows(w.reshape(-1, *w.shape[-2:]))[0]
-        self._y = np.zeros_like(self._w)
+        self._w = aligned(orthonormal_rows(w.reshape(-1, *w.shape[-2:]))[0])
+        self._y = aligned(np.zeros_like(self._w))
         self._eigenvalues = np.zeros(self._w.shape[:-1])
         self._counts = np.zeros((self._w.shape[0], 2), dtype=np.int64)  # the same for each member
         self._open: list[Chunk] = []

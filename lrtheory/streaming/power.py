@@ -10,7 +10,7 @@ from lrtheory.backend import Array
 from lrtheory.random import Stream
 from lrtheory.streaming._estimator import StreamingEstimator
 from lrtheory.streaming._products import add_products, next_directions, partition
-from lrtheory.streaming._starts import orthonormal_rows, start_rows
+from lrtheory.streaming._starts import aligned, orthonormal_rows, start_rows
 from lrtheory.streaming.sources import Chunk, row_count
 
 
@@ -96,8 +96,8 @@ class BlockPower(StreamingEstimator):
         self._partition = partition(d, self.n_blocks, self.block_size, n_rows, self.gap_guess)
         w = start_rows(self.start, self.n_components, d, (), self.stream)
         self._batch_shape = w.shape[:-2]
-        self._w = orthonormal_rows(w.reshape(-1, *w.shape[-2:]))[0]
-        self._y = np.zeros_like(self._w)
+        self._w = aligned(orthonormal_rows(w.reshape(-1, *w.shape[-2:]))[0])
+        self._y = aligned(np.zeros_like(self._w))
         self._energy = np.zeros(self._w.shape[:-1])  # of a row, in the block before
         self._closed = self._filled = 0
 

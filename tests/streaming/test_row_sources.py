@@ -11,7 +11,7 @@ from pyarrow import feather, parquet
 from scipy.sparse import coo_array, csr_array
 
 from lrtheory.streaming import CountSketch, FrequentDirections, HistoryPCA, Oja
-from lrtheory.streaming.sources import CHUNK_ENTRIES, as_chunk, chunks, row_count
+from lrtheory.streaming.sources import CHUNK_ENTRIES, VIEWED_ENTRIES, as_chunk, chunks, row_count
 
 ROWS = np.random.default_rng(0).standard_normal((700, 5))
 
@@ -107,8 +107,14 @@ def test_read_only_and_contiguous_rows_are_not_copied(tmp_path):
 
 
 def test_large_arrays_come_in_pieces():
-    rows = np.zeros((CHUNK_ENTRIES // 1000 + 5, 1000), dtype=np.float32)
-    assert [chunk.shape[0] for chunk in chunks(rows)] == [CHUNK_ENTRIES // 1000, 5]
+    """Those that are parts of the array in longer ones than those that are copies."""
+    rows = np.zeros((VIEWED_ENTRIES // 1000 + 5, 1000), dtype=np.float32)
+    assert [chunk.shape[0] for chunk in chunks(rows)] == [VIEWED_ENTRIES // 1000, 5]
+    bits = np.zeros((CHUNK_ENTRIES // 1000 + 5, 1000), dtype=np.int8)
+    assert [chunk.shape[0] for chunk in chunks(bits)] == [CHUNK_ENTRIES // 1000, 5]
+    assert [chunk.shape[0] for chunk in chunks(bits[:9].astype(float)[:, ::2])] == [9]
+    shuffled = chunks(rows[: CHUNK_ENTRIES // 1000 + 5], order="random")
+    assert [chunk.shape[0] for chunk in shuffled] == [CHUNK_ENTRIES // 1000, 5]
 
 
 @pytest.mark.parametrize(
