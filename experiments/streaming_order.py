@@ -41,10 +41,10 @@ PRESETS = {
 def run(cells, device):
     c = cells[0]
     stored = instances.carried(c["n"], c["d"], c["gap"], Stream(c["seed"], "rows"))
-    by_order = {order: stored.ordered(order, Stream(c["seed"], "order")) for order in {c["order"] for c in cells}}
-    for c in cells:
-        made = by_order[c["order"]]
-        yield c, judged(method(c, Stream(c["seed"], "estimator")).fit(made.rows), made.direction)
+    for order in dict.fromkeys(c["order"] for c in cells):  # one copy of the rows at a time
+        made = stored.ordered(order, Stream(c["seed"], "order"))
+        for c in [c for c in cells if c["order"] == order]:
+            yield c, judged(method(c, Stream(c["seed"], "estimator")).fit(made.rows), made.direction)
 
 
 AXES = ["method", "n", "d", "gap", "order", "step_size", "block_size", "n_blocks", "h_max", "size", "seed"]
