@@ -154,6 +154,7 @@ class CCIPCA(StreamingEstimator):
     def _begin(self, d: int) -> None:
         reals("amnesic", self.amnesic, 0.0)
         self._v = np.zeros((self.n_components, d))
+        self._lengths = np.zeros(self.n_components)
         self._ages = np.zeros(self.n_components, dtype=np.int64)
 
     def _absorb(self, rows: Chunk) -> float:
@@ -161,20 +162,21 @@ class CCIPCA(StreamingEstimator):
         for first in range(0, rows.shape[0], DENSE_ROWS):
             part = rows[first : first + DENSE_ROWS]
             dense = part if isinstance(part, np.ndarray) else part.toarray()
-            kernels.average(np.array(dense, dtype=np.float64), float(self.amnesic), self._ages, self._v)
+            some = np.array(dense, dtype=np.float64)
+            kernels.average(some, float(self.amnesic), self._ages, self._v, self._lengths)
         return squared_norm(rows)
 
     def _components(self) -> Array:
-        lengths = np.linalg.norm(self._v, axis=-1, keepdims=True)
-        if not lengths.all():
-            raise ValueError(f"n_components={self.n_components}, but the rows so far span {np.sum(lengths > 0)} only")
-        return self._v / lengths
+        if not self._lengths.all():
+            begun = np.count_nonzero(self._lengths)
+            raise ValueError(f"n_components={self.n_components}, but the rows so far span {begun} only")
+        return self._v.copy()
 
     def _energies(self) -> Array:
-        return np.linalg.norm(self._v, axis=-1) * self.n_seen_
+        return self._lengths * self.n_seen_
 
     def _state_size(self) -> int:
-        return self._v.size + self._ages.size
+        return self._v.size + self._lengths.size + self._ages.size
 
 
 DENSE_ROWS = 256
