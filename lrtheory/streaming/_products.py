@@ -69,6 +69,13 @@ def next_directions(sums: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.nda
     return found, lengths
 
 
+def norms(vectors: np.ndarray) -> np.ndarray:
+    """Return the norms of vectors ``(..., d)`` whose squares may overflow or underflow."""
+    largest = np.max(np.abs(vectors), axis=-1, keepdims=True)
+    scale = np.ldexp(1.0, np.frexp(largest)[1] - 1)  # a power of two, 1/2 for zeros: divides without rounding
+    return np.linalg.norm(vectors / scale, axis=-1) * scale[..., 0]
+
+
 @dataclass(frozen=True)
 class Partition:
     """Lengths of the blocks of a stream.
