@@ -1,6 +1,8 @@
 """Every kind of source gives the rows it holds, in the order asked for, and refuses what it cannot give."""
 
+import copy
 import math
+import os
 import pickle
 
 import numpy as np
@@ -104,6 +106,25 @@ def test_read_only_and_contiguous_rows_are_not_copied(tmp_path):
     assert np.shares_memory(next(chunks(fixed)), fixed)
     mapped = np.load(saved("npy", tmp_path), mmap_mode="r")
     assert np.shares_memory(next(chunks(mapped, chunk_rows=10)), mapped)
+
+
+def test_a_file_may_be_larger_than_memory(tmp_path):
+    """A file with a hole four times as large as the memory of this machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    n = 4 * memory // (8 * 1000)
+    with open(tmp_path / "rows.npy", "wb") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (n, 1000)}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+        file.truncate(start + n * 8000)
+        file.seek(start)
+        file.write(np.arange(1000.0).tobytes())
+    assert row_count(tmp_path / "rows.npy") == n
+    found = chunks(tmp_path / "rows.npy", chunk_rows=100)
+    first = next(found)
+    np.testing.assert_array_equal(first[0], np.arange(1000.0))
+    assert not first[1:].any()
+    assert next(chunks(tmp_path / "rows.npy", chunk_rows=100, order="random")).shape == (100, 1000)
 
 
 def test_large_arrays_come_in_pieces():
