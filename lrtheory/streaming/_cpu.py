@@ -50,7 +50,7 @@ def _rate(kind, eta, s, r, norm2, b):
         return eta / kept, (1.0 + eta * rho * (eta * max(r - rho, 0.0))) / kept / kept, b
     if kind == 2:
         total = b * b + r * rho
-        b = math.sqrt(total) if total < 1e300 else math.hypot(b, math.sqrt(r) * math.sqrt(rho))
+        b = math.sqrt(total) if 1e-290 < total < 1e300 else math.hypot(b, math.sqrt(r) * math.sqrt(rho))
         eta = 1.0 / b
     return eta, 1.0 + (2.0 * eta * rho + eta * r * (eta * rho)), b
 

@@ -17,8 +17,8 @@ LONG_STEP = 1e100
 def average(rows, amnesic, ages, v, lengths):
     """Take rows ``(m, d)``, which are overwritten, into the averages, as `CCIPCA` says, of ages ``(k,)``.
 
-    These are ``lengths[c] v[c]``, with v ``(k, d)`` of unit rows: a length is a squared norm of rows, and its square may
-    leave the range of floats where theirs do not. A length of 0 is a component that has not begun.
+    These are ``lengths[c] v[c]``, with v ``(k, d)`` of unit rows: a length has the unit of squared rows, and its square
+    may leave the range of floats where theirs do not. A length of 0 is a component that has not begun.
     """
     m, d = rows.shape
     for i in range(m):

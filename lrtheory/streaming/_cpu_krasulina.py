@@ -51,8 +51,8 @@ def krasulina(rows, rates, w, energies):
 def _long_step(a, rate, s, w):
     """Take the step of the first component for which it is longer than w, and of those after it; return its number.
 
-    With p that component, w_p moves, and w_c - (s_c / s_p) w_p, c > p, spans with it what w_c + rate s_c a does: no long
-    vector is subtracted from another.
+    With p that component, w_p moves, and w_c - (s_c / s_p) w_p, c > p, spans with it what w_c + rate s_c a does: no
+    long vector is subtracted from another.
     """
     k, d = w.shape
     length = 0.0

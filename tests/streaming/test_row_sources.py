@@ -1,9 +1,6 @@
 """Every kind of source gives the rows it holds, in the order asked for, and refuses what it cannot give."""
 
-import copy
-import math
 import os
-import pickle
 
 import numpy as np
 import pandas as pd
@@ -12,7 +9,7 @@ import pytest
 from pyarrow import feather, parquet
 from scipy.sparse import coo_array, csr_array
 
-from lrtheory.streaming import CountSketch, FrequentDirections, HistoryPCA, Oja
+from lrtheory.streaming import Oja
 from lrtheory.streaming.sources import CHUNK_ENTRIES, as_chunk, chunks, row_count
 
 ROWS = np.random.default_rng(0).standard_normal((700, 5))
@@ -225,113 +222,6 @@ def test_missing_values_in_a_table_are_named_by_their_row(tmp_path):
     feather.write_feather(pa.table({"a": pa.array(["x", "y"])}), tmp_path / "rows.feather", compression="uncompressed")
     with pytest.raises(ValueError, match="'a' of string"):
         Oja(0.1).fit(tmp_path / "rows.feather")
-
-
-# What all estimators owe, through four of them.
-
-ESTIMATORS = [Oja(0.01), HistoryPCA(), FrequentDirections(4), CountSketch(64)]
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-@pytest.mark.parametrize("form", [np.asarray, csr_array])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_row_that_is_not_finite_is_named_and_leaves_no_trace(made, form, value):
-    bad = ROWS[:100].copy()
-    bad[37, 2] = value
-    fresh = type(made)(**made.get_params()).partial_fit(form(ROWS[:60]))
-    with pytest.raises(ValueError, match="row 97 of the stream is not finite"):
-        fresh.partial_fit(form(bad))
-    assert fresh.n_seen_ == 60
-    expected = type(made)(**made.get_params()).partial_fit(ROWS[:60]).partial_fit(ROWS[60:])
-    fresh.partial_fit(ROWS[60:])
-    np.testing.assert_allclose(fresh.components_, expected.components_, atol=1e-12)
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-def test_results_are_snapshots_and_copies_go_on_alike(made):
-    fresh = type(made)(**made.get_params()).partial_fit(ROWS[:300])
-    first = fresh.components_
-    kept = first.copy()
-    copied = pickle.loads(pickle.dumps(fresh))
-    fresh.partial_fit(ROWS[300:])
-    np.testing.assert_array_equal(first, kept)
-    first[:] = 0
-    np.testing.assert_array_equal(copied.partial_fit(ROWS[300:]).components_, fresh.components_)
-    again = fresh.components_
-    np.testing.assert_array_equal(fresh.components_, again)
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-def test_attributes_are_those_of_the_rows(made):
-    found = type(made)(**made.get_params()).fit(ROWS.astype(np.float32))
-    assert found.components_.shape == (1, 5)
-    assert found.components_.dtype == np.float32
-    assert (found.n_seen_, found.n_features_in_) == (700, 5)
-    assert found.frobenius2_ == pytest.approx(np.sum(ROWS.astype(np.float32).astype(float) ** 2), rel=1e-12)
-    v = found.components_[0]
-    assert v[np.argmax(np.abs(v))] > 0
-    assert found.state_floats_ >= 5
-    assert found.fit(ROWS[:10]).n_seen_ == 10
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-def test_large_and_small_rows_are_served_by_a_scale(made):
-    plain = type(made)(**made.get_params()).fit(ROWS)
-    for unit in (2.0**520, 2.0**-600):
-        with pytest.raises(ValueError, match="scale"):
-            type(made)(**made.get_params()).fit(ROWS * unit)
-        found = type(made)(**made.get_params() | {"scale": unit}).fit(ROWS * unit)
-        np.testing.assert_allclose(found.components_, plain.components_, atol=1e-13)
-        by_itself = type(made)(**made.get_params() | {"scale": "first_row"}).fit(ROWS * unit)
-        assert by_itself.scale_ == unit * 2.0 ** math.frexp(np.abs(ROWS[0]).max())[1]
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-def test_streams_without_a_direction_are_refused(made):
-    for nothing in (np.zeros((0, 5)), iter([])):
-        with pytest.raises(ValueError, match="no rows"):
-            type(made)(**made.get_params()).fit(nothing)
-    with pytest.raises(ValueError, match="all 8 rows are zero"):
-        type(made)(**made.get_params()).fit(np.zeros((8, 5)))
-    with pytest.raises(AttributeError, match="no rows"):
-        type(made)(**made.get_params()).components_  # noqa: B018 - the property raises
-    with pytest.raises(ValueError, match="5 and then 4"):
-        type(made)(**made.get_params()).partial_fit(ROWS).partial_fit(ROWS[:, :4])
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-def test_rows_one_by_one_give_what_chunks_give(made):
-    single = type(made)(**made.get_params())
-    for row in ROWS[:90]:
-        single.partial_fit(row[None])
-    whole = type(made)(**made.get_params()).fit(ROWS[:90])
-    np.testing.assert_allclose(single.components_, whole.components_, atol=1e-12)
-
-
-@pytest.mark.parametrize("made", [HistoryPCA(center=True), FrequentDirections(6, center=True)])
-def test_centred_rows_have_the_covariance_of_all(made):
-    shifted = ROWS * np.array([3.0, 1, 1, 1, 1]) + 7
-    found = made.fit(shifted)
-    np.testing.assert_allclose(found.mean_, shifted.mean(0), rtol=1e-12)
-    assert found.frobenius2_ == pytest.approx(np.sum((shifted - shifted.mean(0)) ** 2), rel=1e-10)
-    v = np.linalg.svd(shifted - shifted.mean(0))[2][0]
-    assert (found.components_[0] @ v) ** 2 > 0.99
-    with pytest.raises(ValueError, match="sparse"):
-        made.fit(csr_array(shifted))
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-def test_parameters_are_scikit_learns(made):
-    base = pytest.importorskip("sklearn.base", reason="scikit-learn is not installed")
-    copied = base.clone(made)
-    assert copied is not made
-    assert repr(copied) == repr(made)
-    with pytest.raises(ValueError, match="n_component"):
-        copied.set_params(n_component=2)
-    with pytest.raises(ValueError, match="n_components must be"):
-        copied.set_params(n_components=6).fit(ROWS)
-    with pytest.raises(TypeError, match="check_finite"):
-        base.clone(made).set_params(check_finite="no").fit(ROWS)
 
 
 def test_as_chunk_leaves_what_is_one_alone():
