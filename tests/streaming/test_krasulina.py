@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import mpmath
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -37,6 +38,31 @@ def test_one_component_is_that_of_krasulina():
     ours = MatrixKrasulina(0.01, n_components=1, start=start).fit(rows_of()).components_
     theirs = Krasulina(0.01, start=start).fit(rows_of()).components_
     np.testing.assert_allclose(metrics.corr2(ours, theirs), 1, atol=1e-12)
+
+
+def in_high_precision(rows, rate, w):
+    """W by the formula and Gram-Schmidt, with more digits than the steps have."""
+    with mpmath.workdps(1000):
+        w = [[mpmath.mpf(float(x)) for x in row] for row in w]
+        for a in [[mpmath.mpf(float(x)) for x in row] for row in rows]:
+            s = [mpmath.fdot(u, a) for u in w]
+            rest = [x - mpmath.fsum(s[c] * w[c][j] for c in range(len(w))) for j, x in enumerate(a)]
+            moved = [[x + rate * s[c] * r for x, r in zip(w[c], rest, strict=True)] for c in range(len(w))]
+            w = []
+            for u in moved:
+                for q in w:
+                    along = mpmath.fdot(u, q)
+                    u = [x - along * y for x, y in zip(u, q, strict=True)]
+                w.append([x / mpmath.sqrt(mpmath.fdot(u, u)) for x in u])
+        return np.array([[float(x) for x in u] for u in w])
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e5, 1e20, 1e200, 1e305])
+def test_steps_of_any_length_keep_orthonormal_components(rate):
+    rows, w = rows_of(12), np.linalg.qr(np.random.default_rng(1).standard_normal((D, 3)))[0].T
+    found = MatrixKrasulina(rate, n_components=3, start=w).fit(rows).components_
+    np.testing.assert_allclose(found @ found.T, np.eye(3), atol=1e-11)
+    np.testing.assert_allclose(metrics.corr2(found, in_high_precision(rows, rate, w)), 1, atol=1e-10)
 
 
 def test_rows_of_rank_k_are_learned_exponentially_fast_at_a_fixed_rate():

@@ -111,7 +111,7 @@ def test_float32_rows_stay_float32_and_cost_some_units_of_rounding():
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 12), eta=st.floats(0, 1e3), k=st.integers(-8, 8))
 def test_laws_of_the_product(seed, n, eta, k):
-    """P1 signs, P2 powers of two, P3 rotations, P5 reversal, P6 and P7 growth, P11 zero rows, P12 rate 0, P21 norms."""
+    """P1 signs, P2 powers of two, P3 rotations, P7 growth, P11 zero rows, P12 rate 0, P21 norms."""
     generator = np.random.default_rng(seed)
     rows, start = generator.standard_normal((n, D)), generator.standard_normal(D)
     found = Oja(eta, start=start).fit(rows)
@@ -130,6 +130,35 @@ def test_laws_of_the_product(seed, n, eta, k):
 
 
 @settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 2**32),
+    n=st.integers(1, 12),
+    eta=st.floats(0, 30),
+    form=st.sampled_from([np.asarray, csr_array]),
+)
+def test_the_reversed_stream_is_the_transposed_product(seed, n, eta, form):
+    """P5: <u, P w> = <P_rev u, w> for the unnormalised products; P6 and P7, of every row."""
+    generator = np.random.default_rng(seed)
+    rows, (u, w) = generator.standard_normal((n, D)), generator.standard_normal((2, D))
+
+    def product(rows, start):
+        """P start, up to its sign."""
+        found = Oja(eta, start=start).fit(form(rows))
+        return np.exp(found.log_growth_) * np.linalg.norm(start) * found.components_[0]
+
+    forward, backward = product(rows, w), product(rows[::-1], u)
+    size = np.linalg.norm(forward) * np.linalg.norm(u)
+    assert abs(abs(u @ forward) - abs(backward @ w)) < 1e-11 * size
+    found, growth = Oja(eta, start=w), 0.0
+    before = w / np.linalg.norm(w)
+    for a in rows:
+        growth += 0.5 * math.log1p((2 * eta + eta**2 * (a @ a)) * (a @ before) ** 2)
+        found.partial_fit(form(a[None]))
+        assert found.log_growth_ == pytest.approx(growth, rel=1e-11, abs=1e-13)
+        before = found.components_[0]
+
+
+@settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**32), eta=st.floats(1e-3, 10), cut=st.integers(0, 15))
 def test_chunks_change_no_bit_and_orthogonal_rows_commute(seed, eta, cut):
     """P4 and P8."""
@@ -137,8 +166,7 @@ def test_chunks_change_no_bit_and_orthogonal_rows_commute(seed, eta, cut):
     rows, start = generator.standard_normal((15, D)), generator.standard_normal(D)
     parts = Oja(eta, start=start).partial_fit(rows[:cut]).partial_fit(rows[cut:])
     np.testing.assert_array_equal(parts.components_, Oja(eta, start=start).fit(rows).components_)
-    axes = np.linalg.qr(generator.standard_normal((D, D)))[0] * generator.uniform(0.1, 3, (D, 1))
-    axes = np.linalg.qr(axes)[0] * generator.uniform(0.1, 3, D)
+    axes = np.linalg.qr(generator.standard_normal((D, D)))[0] * generator.uniform(0.1, 3, D)
     shuffled = generator.permutation(axes.T)
     assert_same(
         Oja(eta, start=start).fit(shuffled).components_[0], Oja(eta, start=start).fit(axes.T).components_[0], 1e-11
@@ -219,6 +247,8 @@ def test_errors_on_independent_rows_follow_their_laws():
         (dict(step_size=1.0, schedule="linear"), "schedule"),
         (dict(step_size=1.0, schedule=np.ones(5)), "schedule has 5 numbers"),
         (dict(step_size=1.0, schedule=lambda t: 1.0), "schedule"),
+        (dict(step_size=1.0, schedule=lambda t: np.ones((t.size, 3))), r"step_size, \(\), got \(3,\)"),
+        (dict(step_size=1.0, schedule=lambda t: -t), "schedule returns must be finite and >= 0, got -1.0"),
         (dict(step_size=1.0, start=np.ones(3)), "start"),
         (dict(step_size=1.0, start=np.full(D, np.inf)), "start"),
         (dict(step_size=1.0, n_components=2, start=np.ones((2, D))), "independent"),

@@ -135,6 +135,17 @@ def test_bad_parameters_are_named(made, named):
         made.fit(tailed())
 
 
+@pytest.mark.parametrize(("made", "length"), [(ClippedOja(1e-3), 40), (GeometricMedianOja(1e-3, n_runs=3), 13)])
+def test_rows_beyond_the_end_of_a_schedule_leave_no_trace(made, length):
+    rows = tailed(60)
+    found = type(made)(**made.get_params() | {"schedule": np.ones(length)}).partial_fit(rows[:30])
+    with pytest.raises(ValueError, match=f"schedule has {length} numbers"):
+        found.partial_fit(rows[30:])
+    expected = type(made)(**made.get_params()).partial_fit(rows[:30]).partial_fit(rows[30:38])
+    np.testing.assert_array_equal(found.partial_fit(rows[30:38]).components_, expected.components_)
+    assert found.n_seen_ == 38
+
+
 @pytest.mark.parametrize("made", [ClippedOja(1e-3), GeometricMedianOja(1e-3, n_runs=3)])
 def test_rows_that_are_not_finite_are_named(made):
     rows = tailed()

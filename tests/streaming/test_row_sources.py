@@ -185,6 +185,8 @@ def test_a_callable_is_called_until_it_has_no_more():
         ([[1.0, 2.0], [3.0]], "2 and 1"),
         ("rows.txt", "npy"),
         ("none.npy", "no file"),
+        ([ROWS[:2][None]], r"\(1, 2, 5\)"),
+        ([None], r"\(m, d\), got \(\)"),
     ],
 )
 def test_bad_sources_are_named(given, named):
@@ -205,6 +207,44 @@ def test_bad_sources_are_named(given, named):
 def test_bad_options_are_named(options, named):
     with pytest.raises(ValueError, match=named):
         list(chunks(ROWS, **options))
+
+
+@pytest.mark.parametrize("name", ["text.npy", "archive.npy", "object.npy", "vector.npy", "scalar.npy", "text.parquet",
+                                  "text.arrow", "none.parquet", "lists.parquet", "missing.parquet"])  # fmt: skip
+@pytest.mark.parametrize("read", [lambda path: list(chunks(path)), row_count])
+def test_files_that_hold_no_matrix_are_named(name, read, tmp_path):
+    path = tmp_path / name
+    made = {"object": np.array([[1, "a"]], dtype=object), "vector": np.ones(5), "scalar": np.float64(3)}
+    tables = {
+        "none": pa.table({}),
+        "lists": pa.table({"a": [[1.0, 2.0], [3.0, 4.0]]}),
+        "missing": pa.table({"a": pa.array([[1.0, 2.0], None], pa.list_(pa.float64(), 2))}),
+    }
+    if path.stem in made:
+        np.save(path, made[path.stem])
+    elif path.stem in tables:
+        parquet.write_table(tables[path.stem], path)
+    elif path.stem == "archive":
+        with open(path, "wb") as file:
+            np.savez(file, ROWS)
+    else:
+        path.write_text("1 2 3")
+    if path.stem in tables and read is row_count:
+        assert row_count(path) == tables[path.stem].num_rows
+        return
+    with pytest.raises(ValueError, match=f"{path.name}': "):
+        read(path)
+
+
+def test_truth_values_in_a_table_are_numbers(tmp_path):
+    table = pa.table({"a": pa.array([True, None, False]), "b": pa.array([1, 2, 3], pa.int8())})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    np.testing.assert_array_equal(next(chunks(tmp_path / "rows.parquet")), [[1, 1], [np.nan, 2], [0, 3]])
+
+
+def test_masked_rows_are_refused():
+    with pytest.raises(TypeError, match="masked"):
+        chunks(np.ma.masked_array(ROWS, mask=ROWS > 2))
 
 
 def test_what_has_no_other_order_says_so():
