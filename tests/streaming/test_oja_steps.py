@@ -23,14 +23,23 @@ def start_of(d=D, k=None):
 
 
 def plain(rows, rates, w, krasulina=False):
-    """The direction after the steps, and log(||w_n|| / ||w_0||) of Oja's."""
-    w, growth = w / np.linalg.norm(w), 0.0
+    """The direction after the steps, log(||w_n|| / ||w_0||) of Oja's, and the estimate of the energy."""
+    w, growth, energies = w / np.linalg.norm(w), 0.0, []
     for a, eta in zip(rows, rates, strict=True):
         s = a @ w
+        energies.append(s * s)
         w = w + eta * (s * a - (s * s * w if krasulina else 0))
         growth += math.log(np.linalg.norm(w))
         w /= np.linalg.norm(w)
-    return w, growth
+    return w, growth, windowed(energies)
+
+
+def windowed(energies):
+    """The energies of rows n0, n0 + 1, .., n for all n rows, n0 half of the largest power of two up to n."""
+    n, first = len(energies), 1
+    while 4 * first <= n:
+        first *= 2
+    return np.sum(energies[first - 1 :], axis=0) * n / (n - first + 1)
 
 
 def assert_same(found, expected, tolerance=1e-11):
@@ -52,8 +61,9 @@ def test_steps_are_those_of_the_formula(method, name, form):
     rows, rates = rows_of(), 0.1 * SCHEDULES[name](np.arange(1.0, 91))
     schedule = (lambda t: t**-0.7) if name == "callable" else name
     found = method(0.1, schedule=schedule, t0=5, start=start_of()).fit(form(rows))
-    expected, growth = plain(rows, rates, start_of(), method is Krasulina)
+    expected, growth, energy = plain(rows, rates, start_of(), method is Krasulina)
     assert_same(found.components_[0], expected)
+    assert found.explained_energy_ == pytest.approx(energy, rel=1e-11)
     table = method(0.1, schedule=rates / 0.1, start=start_of()).fit(form(rows))
     assert_same(table.components_[0], expected)
     if method is Oja:
@@ -67,8 +77,9 @@ def test_members_of_a_batch_are_single_runs(members, method):
     found = method(rates, start=start_of()).fit(rows)
     assert found.components_.shape == (members, 1, D)
     for b in range(members):
-        expected, growth = plain(rows, np.full(300, rates[b]), start_of(), method is Krasulina)
+        expected, growth, energy = plain(rows, np.full(300, rates[b]), start_of(), method is Krasulina)
         assert_same(found.components_[b, 0], expected, 1e-9)
+        assert found.explained_energy_[b] == pytest.approx(energy, rel=1e-9)
         if method is Oja:
             assert found.log_growth_[b] == pytest.approx(growth, rel=1e-9)
 
@@ -84,21 +95,27 @@ def test_schedules_may_differ_between_members(members):
 
 @pytest.mark.parametrize("d", [5, 1300])  # the row kernel, and that of four rows
 def test_wide_rows_and_odd_numbers_of_them(d):
-    for n in (1, 3, 4, 7):
+    for n in (1, 3, 4, 7, 21):
         rows = rows_of(n, d)
         found = Oja(0.01, start=start_of(d)).fit(rows)
-        assert_same(found.components_[0], plain(rows, np.full(n, 0.01), start_of(d))[0])
+        expected, _, energy = plain(rows, np.full(n, 0.01), start_of(d))
+        assert_same(found.components_[0], expected)
+        assert found.explained_energy_ == pytest.approx(energy, rel=1e-11)
 
 
 @pytest.mark.parametrize("form", [np.asarray, csr_array])
 @pytest.mark.parametrize("eta", [0.01, 3.0])
 def test_components_step_together_and_stay_orthonormal(form, eta):
-    rows, w = rows_of(), np.linalg.qr(start_of(k=3).T)[0].T
+    rows, w, energies, growth = rows_of(), np.linalg.qr(start_of(k=3).T)[0].T, [], np.zeros(3)
     for a in rows:
+        energies.append((w @ a) ** 2)
+        growth += np.log(np.abs(np.diag(np.linalg.qr((w + eta * np.outer(w @ a, a)).T)[1])))
         w = np.linalg.qr((w + eta * np.outer(w @ a, a)).T)[0].T
     found = Oja(eta, n_components=3, start=start_of(k=3)).fit(form(rows))
     np.testing.assert_allclose(metrics.corr2(found.components_, w), 1, atol=1e-9)
     np.testing.assert_allclose(found.components_ @ found.components_.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(found.explained_energy_, windowed(energies), rtol=1e-9)
+    np.testing.assert_allclose(found.log_growth_, growth, rtol=1e-10)
 
 
 def test_float32_rows_stay_float32_and_cost_some_units_of_rounding():
@@ -204,7 +221,8 @@ def test_long_streams_are_rescaled():
     """The growth of a hundred thousand rows is far beyond any float."""
     rows = np.tile(rows_of(100), (1000, 1))
     found = Oja(0.5, start=start_of()).fit(rows)
-    expected, growth = plain(rows, np.full(100_000, 0.5), start_of())
+    expected, growth, energy = plain(rows, np.full(100_000, 0.5), start_of())
+    assert found.explained_energy_ == pytest.approx(energy, rel=1e-9)
     assert growth > 2000
     assert found.log_growth_ == pytest.approx(growth, rel=1e-9)
     assert_same(found.components_[0], expected, 1e-8)
