@@ -277,9 +277,7 @@ class StreamingEstimator(ABC):
                 nonzero = np.zeros(1, dtype=np.intp)
                 values = chunk.data[None, chunk.indptr[row] : chunk.indptr[row + 1]]
             largest = float(np.abs(values[nonzero[0]]).max())
-            if not math.isfinite(largest):
-                return chunk, scale  # the row is about to be refused
-            scale = math.ldexp(1.0, max(math.frexp(largest)[1], -1021))  # a power of two: divides without rounding
+            scale = math.ldexp(1.0, min(math.frexp(largest)[1], 1023))  # a power of two: divides without rounding
         if scale == 1.0:
             return chunk, scale
         return (chunk.astype(np.float64) if chunk.dtype == np.float32 else chunk) / scale, scale

@@ -10,6 +10,7 @@ from lrtheory.backend import Array, twin
 from lrtheory.streaming._checks import integer, reals
 from lrtheory.streaming._estimator import StreamingEstimator, squared_norm
 from lrtheory.streaming._merging import top_of
+from lrtheory.streaming._products import dense_parts
 from lrtheory.streaming.sources import Chunk
 
 
@@ -159,11 +160,8 @@ class CCIPCA(StreamingEstimator):
 
     def _absorb(self, rows: Chunk) -> float:
         kernels: Any = twin("lrtheory.streaming.average", self._v)
-        for first in range(0, rows.shape[0], DENSE_ROWS):
-            part = rows[first : first + DENSE_ROWS]
-            dense = part if isinstance(part, np.ndarray) else part.toarray()
-            some = np.array(dense, dtype=np.float64)
-            kernels.average(some, float(self.amnesic), self._ages, self._v, self._lengths)
+        for part in dense_parts(rows):
+            kernels.average(part, float(self.amnesic), self._ages, self._v, self._lengths)
         return squared_norm(rows)
 
     def _components(self) -> Array:
@@ -177,6 +175,3 @@ class CCIPCA(StreamingEstimator):
 
     def _state_size(self) -> int:
         return self._v.size + self._lengths.size + self._ages.size
-
-
-DENSE_ROWS = 256

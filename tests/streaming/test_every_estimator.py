@@ -109,6 +109,7 @@ def test_the_form_of_the_rows_does_not_matter(made):
     np.testing.assert_array_equal(ROWS, kept)
     single = read(made, ROWS.astype(np.float32)).components_
     assert single.dtype == np.float32
+    assert read(made, ROWS[:50].astype(np.float32), ROWS[50:]).components_.dtype == np.float64
     assert_alike(single.astype(np.float64), expected, 1e-4)
 
 
@@ -161,8 +162,17 @@ def test_rows_beyond_need_a_scale(made):
         with pytest.raises(ValueError, match="scale"):
             fresh(made).fit(ROWS * unit)
         assert_alike(read(made, ROWS * unit, scale=unit).components_, expected.components_, 1e-10)
-        by_itself = read(made, np.zeros((2, D)), ROWS * unit, scale="first_row")
+        by_itself = read(made, csr_array((1, D)), np.zeros((2, D)), csr_array(ROWS * unit), scale="first_row")
         assert by_itself.scale_ == unit * 2.0 ** math.frexp(np.abs(ROWS[0]).max())[1]
+    for largest in (1.7e308, 5e-324):
+        assert np.isfinite(read(made, np.eye(D) * largest, scale="first_row").components_).all()
+
+
+@by_estimator
+def test_a_scale_may_leave_the_range_of_single_precision(made):
+    rows = ROWS.astype(np.float32)
+    found = read(in_unit(made, 2.0**200), rows, scale=2.0**-200)
+    assert_alike(found.components_.astype(np.float64), read(made, rows).components_.astype(np.float64), 1e-6)
 
 
 @by_estimator
