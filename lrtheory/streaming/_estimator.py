@@ -49,7 +49,7 @@ class StreamingEstimator(ABC):
         Numbers kept between chunks.
     status_ : str, or array of str of the batch shape
     scale_ : float
-        What rows were divided by. Energies and `frobenius2_` are those of the divided rows.
+        What rows were divided by. Energies, `frobenius2_`, sketches and kept rows are those of the divided rows.
     mean_ : array ``(d,)``
         With ``center=True``.
     """

@@ -24,7 +24,7 @@ class ClippedOja(Oja):
     Parameters
     ----------
     step_size
-        As of `Oja`, like all that are not listed here; one component.
+        As of `Oja`, like all that are not listed here.
     quantile : float
         q, between 0 and 1.
 

@@ -70,9 +70,10 @@ def test_steps_are_those_of_the_formula(method, name, form):
         assert found.log_growth_ == pytest.approx(growth, rel=1e-11)
 
 
-@pytest.mark.parametrize("members", [3, 20])  # one by one, and by products of blocks
+@pytest.mark.parametrize("members", [1, 3, 20])  # one by one, and by products of blocks
 @pytest.mark.parametrize("method", [Oja, Krasulina])
 def test_members_of_a_batch_are_single_runs(members, method):
+    """P16 and P20."""
     rows, rates = rows_of(300), np.geomspace(1e-3, 0.3, members)
     found = method(rates, start=start_of()).fit(rows)
     assert found.components_.shape == (members, 1, D)

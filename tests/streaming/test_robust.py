@@ -42,13 +42,14 @@ def clipped(rows, quantile):
     return found, threshold
 
 
-@pytest.mark.parametrize("quantile", [0.5, 0.9])
-def test_clipped_oja_is_oja_on_clipped_rows(quantile):
-    rows = tailed()
+@pytest.mark.parametrize(("quantile", "k"), [(0.5, 1), (0.9, 1), (0.9, 2)])
+def test_clipped_oja_is_oja_on_clipped_rows(quantile, k):
+    rows, given = tailed(), np.random.default_rng(1).standard_normal((k, D))
     expected, threshold = clipped(rows, quantile)
     assert np.sum(np.any(expected != rows, axis=1)) > 20
-    found = ClippedOja(1e-3, quantile=quantile, start=start()).fit(rows)
-    np.testing.assert_allclose(found.components_, Oja(1e-3, start=start()).fit(expected).components_, atol=1e-12)
+    found = ClippedOja(1e-3, quantile=quantile, n_components=k, start=given).fit(rows)
+    plain = Oja(1e-3, n_components=k, start=given).fit(expected)
+    np.testing.assert_allclose(found.components_, plain.components_, atol=1e-12)
     assert found.threshold_ == pytest.approx(threshold, rel=1e-12)
     assert found.frobenius2_ == pytest.approx(np.sum(rows**2), rel=1e-13)
 
