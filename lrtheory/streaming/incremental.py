@@ -125,8 +125,8 @@ class CCIPCA(StreamingEstimator):
 
     Notes
     -----
-    The attributes are those of `StreamingEstimator`; components are orthogonal in the limit only, each being deflated by
-    what the others were. Oja's method with the rate (1 + l) / (lambda_1 t), lambda_1 estimated on the way: see
+    The attributes are those of `StreamingEstimator`; components are orthogonal in the limit only, deflated by what
+    the others were. Oja's method with the rate (1 + l) / (lambda_1 t), lambda_1 estimated on the way: see
     `theory.ccipca_sin2`. It needs rows in random order. Cost: 6 k d operations a row; k d numbers; CSR rows are made
     dense, some at a time. Not mergeable.
 

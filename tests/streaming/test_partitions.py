@@ -83,6 +83,26 @@ def test_a_row_that_is_not_finite_is_named_by_its_number_in_the_whole_stream(row
         Oja(0.01).fit(blocks(bad))
 
 
+class Watched(HeavyRows):
+    """Remembers the longest chunk that it took."""
+
+    longest_: int = 0
+
+    def _absorb(self, rows):
+        self.longest_ = max(self.longest_, rows.shape[0])
+        return super()._absorb(rows)
+
+    def _join(self, other):
+        super()._join(other)
+        self.longest_ = max(self.longest_, other.longest_)
+
+
+def test_parts_are_read_in_chunks(rows, tmp_path):
+    for given in (blocks(rows), files(rows, tmp_path)):
+        assert Watched(6).fit(given, chunk_rows=30).longest_ == 30
+        assert Watched(6).fit(given).longest_ > 100
+
+
 def test_a_merging_that_runs_twice_counts_once(rows):
     """As where a scheduler has lost a worker: inputs of a task stay as they are."""
     first, second = HeavyRows(6).fit(rows[:100]), HeavyRows(6).fit(rows[100:])
