@@ -78,12 +78,12 @@ def test_rows_of_rank_k_are_learned_exponentially_fast_at_a_fixed_rate():
 
 
 def test_chunks_and_sparse_rows_change_nothing():
-    rows, whole = rows_of(), MatrixKrasulina(0.01).fit(rows_of())
-    kept, parts = rows.copy(), MatrixKrasulina(0.01)
+    rows, whole = rows_of(), MatrixKrasulina(0.01, schedule="inv_sqrt").fit(rows_of())
+    kept, parts = rows.copy(), MatrixKrasulina(0.01, schedule="inv_sqrt")
     for first, last in ((0, 1), (1, 90), (90, 150)):
         parts.partial_fit(rows[first:last])
     np.testing.assert_array_equal(rows, kept)
-    for other in (parts, MatrixKrasulina(0.01).fit(csr_array(rows))):
+    for other in (parts, MatrixKrasulina(0.01, schedule="inv_sqrt").fit(csr_array(rows))):
         np.testing.assert_array_equal(other.components_, whole.components_)
 
 

@@ -94,6 +94,18 @@ def test_schedules_may_differ_between_members(members):
         assert_same(found.components_[b, 0], plain(rows, table[:, b], start_of())[0], 1e-10)
 
 
+@pytest.mark.parametrize("made", [Oja(0.1), Oja(0.1, n_components=2), Oja(np.full(20, 0.1)), Krasulina(0.1)], ids=repr)
+@pytest.mark.parametrize("schedule", ["inv", "inv_sqrt", lambda t: t**-0.7, np.linspace(1, 0.1, 90)], ids=str)
+def test_schedules_go_on_from_chunk_to_chunk(made, schedule):
+    rows = rows_of()
+    whole, parts = (type(made)(**made.get_params() | dict(schedule=schedule, t0=3)) for _ in range(2))
+    whole.fit(rows)
+    for first, last in ((0, 1), (1, 40), (40, 90)):
+        parts.partial_fit(rows[first:last])
+    np.testing.assert_allclose(parts.components_, whole.components_, atol=1e-12)
+    np.testing.assert_allclose(parts.explained_energy_, whole.explained_energy_, rtol=1e-12)
+
+
 @pytest.mark.parametrize("d", [5, 1300])  # the row kernel, and that of four rows
 def test_wide_rows_and_odd_numbers_of_them(d):
     for n in (1, 3, 4, 7, 21):
