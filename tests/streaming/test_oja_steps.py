@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from lrtheory.streaming import Krasulina, Oja, metrics, theory
+from lrtheory.streaming._starts import orthonormal_rows
 from lrtheory.streaming.sampled import spiked
 
 D = 6
@@ -129,6 +130,16 @@ def test_components_step_together_and_stay_orthonormal(form, eta):
     np.testing.assert_allclose(found.components_ @ found.components_.T, np.eye(3), atol=1e-12)
     np.testing.assert_allclose(found.explained_energy_, windowed(energies), rtol=1e-9)
     np.testing.assert_allclose(found.log_growth_, growth, rtol=1e-10)
+
+
+def test_orthonormal_rows_are_those_of_gram_schmidt():
+    rows = np.random.default_rng(5).standard_normal((4, 3, D))
+    found, lengths = orthonormal_rows(rows)
+    factors = rows @ np.swapaxes(found, -1, -2)
+    np.testing.assert_allclose(found @ np.swapaxes(found, -1, -2), np.broadcast_to(np.eye(3), (4, 3, 3)), atol=1e-14)
+    np.testing.assert_allclose(factors, np.tril(factors), atol=1e-14)
+    np.testing.assert_allclose(np.diagonal(factors, axis1=-2, axis2=-1), lengths, rtol=1e-13)
+    assert np.all(lengths > 0)
 
 
 def test_float32_rows_stay_float32_and_cost_some_units_of_rounding():
