@@ -83,12 +83,27 @@ def test_a_random_order_has_every_row_once_and_is_its_streams(kind, tmp_path):
     assert not np.array_equal(read(2), first)
 
 
+@pytest.mark.parametrize(("kind", "piece"), [("npy", 64), ("parquet", 150), ("arrow", 150)])
+def test_a_random_order_of_a_file_shuffles_pieces_and_the_rows_within(kind, piece, tmp_path):
+    found = list(chunks(saved(kind, tmp_path), chunk_rows=64, order="random", stream=4))
+    numbers = [np.argmin(np.abs(chunk[:, :1] - ROWS[:, 0]), axis=1) for chunk in found]
+    pieces = [np.unique(n // piece) for n in numbers]
+    assert all(p.size == 1 for p in pieces)  # read in one go
+    assert all(np.any(np.diff(n) < 0) for n in numbers if n.size > 4)
+    assert np.any(np.diff(np.concatenate(pieces)) < 0)
+
+
 def test_a_random_order_in_memory_is_uniform():
     """Where the first of three rows goes, over 600 streams: chi-square with two degrees of freedom, level .1 %."""
     rows = np.arange(3.0)[:, None]
     places = [int(np.argmin(np.concatenate(list(chunks(rows, order="random", stream=s))))) for s in range(600)]
     counts = np.bincount(places, minlength=3)
     assert np.sum((counts - 200.0) ** 2 / 200) < 13.8
+
+
+def test_single_rows_are_gathered():
+    assert [chunk.shape[0] for chunk in chunks(iter(ROWS))] == [256, 256, 188]
+    assert [chunk.shape[0] for chunk in chunks([ROWS[0], ROWS[1], ROWS[2:9], ROWS[9]])] == [2, 7, 1]
 
 
 def test_an_order_of_row_numbers_may_repeat_and_leave_out():
