@@ -29,6 +29,8 @@ def scatter(rows: Array, buckets: Array, signs: Array, n_buckets: int) -> Array:
 
     Raises
     ------
+    TypeError
+        For buckets that are not integers.
     ValueError
         For rows that are not 2-d, buckets or signs of another length, or a bucket out of range.
     """
@@ -58,7 +60,7 @@ def gather(kept: Array, buckets: Array, signs: Array) -> Array:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As `scatter` does.
     """
     xp = namespace(kept)
@@ -72,10 +74,12 @@ def gather(kept: Array, buckets: Array, signs: Array) -> Array:
 def _check(rows: Array, buckets: Array, signs: Array, n_buckets: int, m: int) -> None:
     if rows.ndim != 2:
         raise ValueError(f"rows must have shape (m, d), got {rows.shape}")
+    xp: Any = namespace(buckets)
+    if not xp.isdtype(buckets.dtype, "integral"):
+        raise TypeError(f"buckets must be integers, got {buckets.dtype}")
     for name, array in (("buckets", buckets), ("signs", signs)):
         if array.shape != (m,):
             raise ValueError(f"{name} must have shape ({m},), one for each row, got {array.shape}")
-    xp: Any = namespace(buckets)
     if m and not (int(xp.min(buckets)) >= 0 and int(xp.max(buckets)) < n_buckets):
         raise ValueError(
             f"buckets must lie from 0 to {n_buckets - 1}, got {int(xp.min(buckets))} to {int(xp.max(buckets))}"

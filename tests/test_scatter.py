@@ -81,6 +81,11 @@ def test_refuses(change, message):
         scatter(arguments["rows"], arguments["buckets"], arguments["signs"], 2)
 
 
+def test_buckets_are_integers():
+    with pytest.raises(TypeError, match="buckets must be integers, got float64"):
+        scatter(np.zeros((3, 2)), np.zeros(3), np.ones(3), 2)
+
+
 @pytest.mark.skipif(INTERPRETED, reason="this is the test that runs the others without the compiler")
 def test_without_the_compiler():
     done = subprocess.run(

@@ -16,7 +16,8 @@ share a loop. Every row goes through that one loop, the first and the last of a 
 cutting a stream into calls elsewhere gives the same bits, up to `WIDE` columns.
 
 The fast-math flags allow sums to be reordered and multiply-adds to be fused; they never assume that NaN and infinity
-are absent. What decides about overflow is computed without them.
+are absent. What decides about overflow is computed without them: those functions say ``fastmath=False``, since a
+function that says nothing is compiled with the flags of the one that calls it first.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ COPIED_ENTRIES = 1 << 15  # of read-only rows, copied at a time: they stay in ca
 BLOCK_GROWTH = 1e200  # squared norm at which a block of rows is cut short
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
 def _rate(kind, eta, s, r, norm2, b):
     """Return a row's rate, the factor by which ||w||^2 will grow, and b, for s = <a, w> and r = ||a||^2."""
     rho = s / norm2 * s
@@ -49,18 +50,18 @@ def _rate(kind, eta, s, r, norm2, b):
         return eta / kept, (1.0 + eta * rho * (eta * max(r - rho, 0.0))) / kept / kept, b
     if kind == 2:
         total = b * b + r * rho
-        b = math.sqrt(total) if total < 1e300 else math.hypot(b, math.sqrt(r) * math.sqrt(rho))
+        b = math.sqrt(total) if 1e-290 < total < 1e300 else math.hypot(b, math.sqrt(r) * math.sqrt(rho))
         eta = 1.0 / b
     return eta, 1.0 + (2.0 * eta * rho + eta * r * (eta * rho)), b
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
 def _energy(s, norm2):
     """Return <a, w>^2 / ||w||^2; s^2 may overflow."""
     return s / norm2 * s
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
 def rescale(w, scalars):
     """Divide w by the power of two next to its norm, which is computed anew; return what it was multiplied by."""
     total = 0.0
@@ -78,7 +79,7 @@ def rescale(w, scalars):
     return factor
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
 def _long_step(kind, eta, rate, s, r, w, scalars):
     """Prepare a step that may exceed any float: scale w, and return the c for which w + c a is the new w.
 
@@ -185,7 +186,7 @@ def tile_pass(rows, rates, kind, t, w, scalars):
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
 def _tile(rates, kind, t, sums, squares, c, scalars):
     """Overwrite c with the four steps' coefficients, given <a_i, w> and <a_i, a_j> for the w before them all.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from abc import ABC, abstractmethod
@@ -48,7 +49,7 @@ class StreamingEstimator(ABC):
         Numbers kept between chunks.
     status_ : str, or array of str of the batch shape
     scale_ : float
-        What rows were divided by. Energies and `frobenius2_` are those of the divided rows.
+        What rows were divided by. Energies, `frobenius2_`, sketches and kept rows are those of the divided rows.
     mean_ : array ``(d,)``
         With ``center=True``.
     """
@@ -141,7 +142,7 @@ class StreamingEstimator(ABC):
         ------
         ValueError
             If a parameter is out of range; X is not 2-d, is complex or of another width; or a row is not finite, named
-            by its number in the whole stream, or its squared norm overflows.
+            by its number in the whole stream, or the sum of squared norms overflows.
         """
         self._take_all(chunks(X))
         return self
@@ -189,6 +190,10 @@ class StreamingEstimator(ABC):
         given = (f"{n}={v!r}" for n, v in self.get_params().items() if v is not defaults[n].default)
         return f"{type(self).__name__}({', '.join(given)})"
 
+    def __copy__(self) -> Self:
+        """A copy goes on by itself: rows change the state in place."""
+        return copy.deepcopy(self)
+
     def _forget(self) -> None:
         for name in [name for name in vars(self) if name.startswith("_") or name.endswith("_")]:
             delattr(self, name)
@@ -222,16 +227,18 @@ class StreamingEstimator(ABC):
 
             rows, mean = _cpu_rows.centered(rows, self.mean_, self.n_seen_)
         guarded = self.check_finite
-        saved = None
         if guarded and (self.checks_first or not dense):
-            self._check_norm(squared_norm(rows), chunk)
-            guarded = False
+            self._check_total(squared_norm(rows), chunk)
+            norm2 = float(self._absorb(rows))
         elif guarded:
             saved = self._save()
-        norm2 = float(self._absorb(rows))
-        if guarded and not math.isfinite(norm2):
-            self._restore(saved)
-            self._check_norm(norm2, chunk)
+            with np.errstate(all="ignore"):  # of rows that are about to be refused
+                norm2 = float(self._absorb(rows))
+            if not math.isfinite(self.frobenius2_ + norm2):
+                self._restore(saved)
+            self._check_total(norm2, chunk)
+        else:
+            norm2 = float(self._absorb(rows))
         self.n_seen_ += m
         self.frobenius2_ += norm2
         self._dtype = np.result_type(self._dtype, chunk.dtype)
@@ -270,21 +277,20 @@ class StreamingEstimator(ABC):
                 nonzero = np.zeros(1, dtype=np.intp)
                 values = chunk.data[None, chunk.indptr[row] : chunk.indptr[row + 1]]
             largest = float(np.abs(values[nonzero[0]]).max())
-            if not math.isfinite(largest):
-                return chunk, scale  # the row is about to be refused
-            scale = math.ldexp(1.0, max(math.frexp(largest)[1], -1021))  # a power of two: divides without rounding
+            scale = math.ldexp(1.0, min(math.frexp(largest)[1], 1023))  # a power of two: divides without rounding
         if scale == 1.0:
             return chunk, scale
         return (chunk.astype(np.float64) if chunk.dtype == np.float32 else chunk) / scale, scale
 
-    def _check_norm(self, norm2: float, chunk: Chunk) -> None:
-        if math.isfinite(norm2):
+    def _check_total(self, norm2: float, chunk: Chunk) -> None:
+        """Refuse a chunk of this sum of squared norms by which that of all rows is not finite."""
+        if math.isfinite(self.frobenius2_ + norm2):
             return
         row, seen = first_not_finite(chunk), self._first_row + self.n_seen_
         if row is not None:
             raise ValueError(f"row {seen + row} of the stream is not finite")
         raise ValueError(
-            f"squared norms overflow in rows {seen} to {seen + chunk.shape[0] - 1} of the stream: "
+            f"the sum of squared norms overflows in rows {seen} to {seen + chunk.shape[0] - 1} of the stream: "
             f"divide by a scale, or give scale='first_row' (it was {self.scale!r})"
         )
 

@@ -56,6 +56,14 @@ def cached_parts(rows: Chunk, entries: int = CACHED_ENTRIES) -> Any:
         yield rows[i : i + step]
 
 
+def dense_parts(rows: Chunk) -> Any:
+    """Yield rows, dense or CSR, a few at a time as new dense float64 arrays, for kernels that overwrite them."""
+    step = max(1, CACHED_ENTRIES // rows.shape[1])
+    for i in range(0, rows.shape[0], step):
+        part = rows[i : i + step]
+        yield np.array(part if isinstance(part, np.ndarray) else part.toarray(), dtype=np.float64)
+
+
 def next_directions(sums: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return orthonormal rows spanning those of sums ``(B, k, d)``, in their order, and the lengths of Gram-Schmidt.
 
@@ -67,6 +75,13 @@ def next_directions(sums: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.nda
     for b in range(w.shape[0]):
         kernels.orthonormalize(found[b], w[b], lengths[b])
     return found, lengths
+
+
+def norms(vectors: np.ndarray) -> np.ndarray:
+    """Return the norms of vectors ``(..., d)`` whose squares may overflow or underflow."""
+    largest = np.max(np.abs(vectors), axis=-1, keepdims=True)
+    scale = np.ldexp(1.0, np.frexp(largest)[1] - 1)  # a power of two, 1/2 for zeros: divides without rounding
+    return np.linalg.norm(vectors / scale, axis=-1) * scale[..., 0]
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,21 @@ class Rates:
             varied = nonnegative("what schedule returns", self.function(t))
             if varied.shape[:1] != (m,):
                 raise ValueError(f"schedule must return one number a row, {m}, got shape {varied.shape}")
+            if not _broadcasts(varied.shape[1:], self.batch_shape):
+                raise ValueError(
+                    f"the axes after the first of what schedule returns must broadcast to those of step_size, "
+                    f"{self.batch_shape}, got {varied.shape[1:]}"
+                )
         axes = max(len(self.batch_shape), varied.ndim - 1)
         varied = varied.reshape(m, *(1,) * (axes - (varied.ndim - 1)), *varied.shape[1:])
         return varied * self.step_size
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, to) == to
+    except ValueError:
+        return False
 
 
 def nonnegative(name: str, value: Any) -> np.ndarray:

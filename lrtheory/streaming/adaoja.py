@@ -8,7 +8,7 @@ from lrtheory.backend import Array
 from lrtheory.random import Stream
 from lrtheory.streaming._checks import integer
 from lrtheory.streaming._estimator import positive, squared_norm
-from lrtheory.streaming._products import add_products, next_directions
+from lrtheory.streaming._products import add_products, next_directions, norms
 from lrtheory.streaming._starts import orthonormal_rows
 from lrtheory.streaming.oja import B, _RowSteps
 from lrtheory.streaming.sources import Chunk
@@ -24,7 +24,8 @@ class AdaOja(_RowSteps):
     batch_size : int
         m. A result takes the rows of an open batch as a batch, and leaves it open.
     first_b : float
-        b before the first batch, > 0; it hardly matters.
+        b before the first batch, > 0. It has the unit of ||a||^2, and hardly matters where it is far below their mean:
+        give another one, or `scale`, for rows shorter than some 0.01.
     n_components : int
         k.
     start, center, scale, check_finite, stream
@@ -110,7 +111,7 @@ class AdaOja(_RowSteps):
     def _step(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return W, b and the lengths of Gram-Schmidt after the open batch."""
         gradient = self._sums / max(self._count, 1)
-        b = np.hypot(self._b, np.linalg.norm(gradient, axis=-1))
+        b = np.hypot(self._b, norms(gradient))
         w, lengths = next_directions(self._w + gradient / b[..., None], self._w)
         return w, b, lengths
 

@@ -274,7 +274,7 @@ def certify(
     Raises
     ------
     ValueError
-        For evidence that contradicts itself: an energy above F^2, a growth without a rate.
+        For evidence that contradicts itself: an energy, a sketch or a row above F^2, a growth without a rate.
     """
     v = np.asarray(unit("v", v), dtype=np.float64)
     if v.ndim != 1:
@@ -287,6 +287,10 @@ def certify(
         raise ValueError(f"give step_size and log_growth together, got {step_size!r} and {log_growth!r}")
     if sketch is None:
         sketch, error = np.zeros((1, v.size)), frobenius2
+    elif np.shape(sketch)[1:] != v.shape:
+        raise ValueError(f"sketch must have shape (l, {v.size}), got {np.shape(sketch)}")
+    elif not np.sum(np.square(sketch)) <= frobenius2 * (1 + 1e-9):
+        raise ValueError(f"sketch must have squared norm at most frobenius2 = {frobenius2}: it is of other rows")
     low, high, second_low, second_high = sketch_bounds(sketch, error, frobenius2)
     energy = max(energy, float(np.sum(np.square(np.asarray(sketch, dtype=np.float64) @ v))))
     low = max(low, energy)
@@ -297,6 +301,11 @@ def certify(
     if heaviest_row is not None:
         row = np.asarray(reals("heaviest_row", heaviest_row))
         norm2 = float(np.sum(row * row))
+        if row.shape != v.shape or not 0 < norm2 <= frobenius2 * (1 + 1e-9):
+            raise ValueError(
+                f"heaviest_row must have shape {v.shape} and a squared norm above 0 and at most frobenius2 = "
+                f"{frobenius2}, got shape {row.shape} and {norm2}"
+            )
         bounds["heaviest row"] = float(triangle_sin2(sin2(v, row), heaviest_row_sin2(norm2, second_high)))
     best = min(bounds.values())
     return Certificate(best, bounds, min(energy / high, 1.0), gap_interval((low, high, second_low, second_high)))

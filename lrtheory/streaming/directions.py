@@ -156,8 +156,9 @@ class FrequentDirections(MergeableEstimator):
         self.error_ += delta
 
     def _join(self, other: FrequentDirections) -> None:
+        theirs = other.error_  # `other` may be this one
         self._absorb(other.sketch_)
-        self.error_ += other.error_
+        self.error_ += theirs
 
     def _components(self) -> Array:
         return top_of(self._padded(), self.n_components)[1]

@@ -16,6 +16,8 @@ from lrtheory.streaming.count_sketch import CountSketch
 from lrtheory.streaming.oja import SCALARS, _RowSteps, first_scalars
 from lrtheory.streaming.sources import Chunk
 
+EXPONENTS = (-1074, 1000)
+"""Of the least power of two that is not 0, and of a large one."""
 SKIPPED = 1e-3
 """A rate joins while rate F^2 is at most this: the rows before it would have changed its vector no more than that."""
 
@@ -116,8 +118,8 @@ class OjaGrid(_RowSteps):
         """Return the exponents of the least and the largest rate for each F^2."""
         with np.errstate(divide="ignore"):
             size = np.log2(totals)
-        lows = np.clip(np.floor(math.log2(SKIPPED) - size), -1000, 1000)
-        return lows.astype(np.int64), np.clip(np.ceil(self._largest - size), -1000, 1000).astype(np.int64)
+        lows, highs = np.floor(math.log2(SKIPPED) - size), np.ceil(self._largest - size)
+        return np.clip(lows, *EXPONENTS).astype(np.int64), np.clip(highs, *EXPONENTS).astype(np.int64)
 
     def _shift(self, low: int, high: int) -> None:
         """Drop the rates above 2^high, and let those from 2^low on join."""

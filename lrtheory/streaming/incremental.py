@@ -10,6 +10,7 @@ from lrtheory.backend import Array, twin
 from lrtheory.streaming._checks import integer, reals
 from lrtheory.streaming._estimator import StreamingEstimator, squared_norm
 from lrtheory.streaming._merging import top_of
+from lrtheory.streaming._products import dense_parts
 from lrtheory.streaming.sources import Chunk
 
 
@@ -124,9 +125,10 @@ class CCIPCA(StreamingEstimator):
 
     Notes
     -----
-    The attributes are those of `StreamingEstimator`. Oja's method with the rate (1 + l) / (lambda_1 t), lambda_1
-    estimated on the way: see `theory.ccipca_sin2`. It needs rows in random order. Cost: 6 k d operations a row; k d
-    numbers; CSR rows are made dense, some at a time. Not mergeable.
+    The attributes are those of `StreamingEstimator`; components are orthogonal in the limit only, deflated by what
+    the others were. Oja's method with the rate (1 + l) / (lambda_1 t), lambda_1 estimated on the way: see
+    `theory.ccipca_sin2`. It needs rows in random order. Cost: 6 k d operations a row; k d numbers; CSR rows are made
+    dense, some at a time. Not mergeable.
 
     References
     ----------
@@ -154,27 +156,23 @@ class CCIPCA(StreamingEstimator):
     def _begin(self, d: int) -> None:
         reals("amnesic", self.amnesic, 0.0)
         self._v = np.zeros((self.n_components, d))
+        self._lengths = np.zeros(self.n_components)
         self._ages = np.zeros(self.n_components, dtype=np.int64)
 
     def _absorb(self, rows: Chunk) -> float:
         kernels: Any = twin("lrtheory.streaming.average", self._v)
-        for first in range(0, rows.shape[0], DENSE_ROWS):
-            part = rows[first : first + DENSE_ROWS]
-            dense = part if isinstance(part, np.ndarray) else part.toarray()
-            kernels.average(np.array(dense, dtype=np.float64), float(self.amnesic), self._ages, self._v)
+        for part in dense_parts(rows):
+            kernels.average(part, float(self.amnesic), self._ages, self._v, self._lengths)
         return squared_norm(rows)
 
     def _components(self) -> Array:
-        lengths = np.linalg.norm(self._v, axis=-1, keepdims=True)
-        if not lengths.all():
-            raise ValueError(f"n_components={self.n_components}, but the rows so far span {np.sum(lengths > 0)} only")
-        return self._v / lengths
+        if not self._lengths.all():
+            begun = np.count_nonzero(self._lengths)
+            raise ValueError(f"n_components={self.n_components}, but the rows so far span {begun} only")
+        return self._v.copy()
 
     def _energies(self) -> Array:
-        return np.linalg.norm(self._v, axis=-1) * self.n_seen_
+        return self._lengths * self.n_seen_
 
     def _state_size(self) -> int:
-        return self._v.size + self._ages.size
-
-
-DENSE_ROWS = 256
+        return self._v.size + self._lengths.size + self._ages.size

@@ -9,6 +9,7 @@ import numpy as np
 from lrtheory.backend import Array, twin
 from lrtheory.random import Stream
 from lrtheory.streaming._estimator import StreamingEstimator
+from lrtheory.streaming._products import dense_parts
 from lrtheory.streaming._rates import Rates, Schedule
 from lrtheory.streaming._starts import orthonormal_rows, start_rows
 from lrtheory.streaming.sources import Chunk
@@ -76,11 +77,10 @@ class MatrixKrasulina(StreamingEstimator):
     def _absorb(self, rows: Chunk) -> float:
         kernels: Any = twin("lrtheory.streaming.krasulina", self._w)
         rates = np.ascontiguousarray(np.broadcast_to(self._rates(self.n_seen_, rows.shape[0]), rows.shape[:1]))
-        norm2 = 0.0
-        for first in range(0, rows.shape[0], DENSE_ROWS):
-            part = rows[first : first + DENSE_ROWS]
-            dense = np.array(part if isinstance(part, np.ndarray) else part.toarray(), dtype=np.float64)
-            norm2 += kernels.krasulina(dense, rates[first : first + DENSE_ROWS], self._w, self._seen_energy)
+        norm2, first = 0.0, 0
+        for part in dense_parts(rows):
+            norm2 += kernels.krasulina(part, rates[first : first + part.shape[0]], self._w, self._seen_energy)
+            first += part.shape[0]
         return norm2
 
     def _components(self) -> Array:
@@ -91,6 +91,3 @@ class MatrixKrasulina(StreamingEstimator):
 
     def _state_size(self) -> int:
         return self._w.size + self._seen_energy.size
-
-
-DENSE_ROWS = 256

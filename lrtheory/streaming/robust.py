@@ -24,7 +24,7 @@ class ClippedOja(Oja):
     Parameters
     ----------
     step_size
-        As of `Oja`, like all that are not listed here; one component.
+        As of `Oja`, like all that are not listed here.
     quantile : float
         q, between 0 and 1.
 
@@ -79,8 +79,9 @@ class ClippedOja(Oja):
         energies = twin("lrtheory.streaming.power", self._w).row_energies(rows)
         factors = np.empty(energies.size)
         kernels = twin("lrtheory.streaming.robust", self._w)
-        self._clipped_by = kernels.clip_factors(energies, float(self.quantile), *self._clipped_by, factors)
-        super()._absorb(scaled_rows(rows, factors))
+        clipped_by = kernels.clip_factors(energies, float(self.quantile), *self._clipped_by, factors)
+        super()._absorb(scaled_rows(rows, factors))  # refuses rows beyond the end of a schedule
+        self._clipped_by = clipped_by
         return float(energies.sum())
 
     @property
@@ -176,6 +177,7 @@ class GeometricMedianOja(StreamingEstimator):
 
     @property
     def status_(self) -> Any:
+        self._check_seen()
         return self._of_chosen(np.stack([run.status_ for run in self._runs]))[()]
 
     def _of_chosen(self, values: Array) -> Array:

@@ -205,7 +205,8 @@ class RowSampler(RandomSummary):
         while (slots := np.flatnonzero(self._due < sums[-1])).size:
             found = np.searchsorted(sums, self._due[slots], side="right")
             chosen[slots] = found
-            self._due[slots] = sums[found] / self._uniform(slots)
+            with np.errstate(over="ignore"):  # beyond any sum: never
+                self._due[slots] = sums[found] / self._uniform(slots)
             self._taken[slots] += 1
         slots = np.flatnonzero(chosen >= 0)
         if slots.size:

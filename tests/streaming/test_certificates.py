@@ -249,6 +249,14 @@ def test_intervals_of_count_sketches_cover():
         (lambda: certify(np.ones(3), 0.0), "frobenius2 must be finite and > 0"),
         (lambda: certify(np.ones(3), 1.0, energy=2.0), "at most frobenius2 = 1.0, got 2.0"),
         (lambda: certify(np.ones(3), 1.0, step_size=2.0), "together"),
+        (
+            lambda: certify(np.ones(3), 1.0, sketch=np.ones((2, 4)) / 9),
+            r"sketch must have shape \(l, 3\), got \(2, 4\)",
+        ),
+        (lambda: certify(np.ones(3), 1.0, sketch=np.ones((2, 3))), "at most frobenius2 = 1.0: it is of other rows"),
+        (lambda: certify(np.ones(3), 1.0, heaviest_row=np.ones(4) / 9), r"heaviest_row must have shape \(3,\)"),
+        (lambda: certify(np.ones(3), 1.0, heaviest_row=np.zeros(3)), "got shape .* and 0.0"),
+        (lambda: certify(np.ones(3), 1.0, heaviest_row=np.ones(3)), "frobenius2 = 1.0, got shape .* and 3.0"),
     ],
 )
 def test_bad_input_is_refused(call, words):

@@ -151,6 +151,15 @@ def test_merging_leaves_the_other_as_it_was():
     check_bounds(np.tile(rows, (2, 1)), 3, a)
 
 
+def test_merging_with_itself_counts_no_shrinking_twice():
+    rows = Stream(3, "rows").normal((12, 5))
+    twice, copied = (FrequentDirections(3).fit(rows) for _ in range(2))
+    copied.merge(FrequentDirections(3).fit(rows))
+    before = twice.error_
+    assert 0 < 2 * before < twice.merge(twice).error_  # merging shrinks
+    assert twice.error_ == copied.error_
+
+
 def test_centered_parts_merge_to_the_centered_matrix():
     rows = Stream(4, "rows").normal((50, 6)) + np.arange(6)
     parts = [FrequentDirections(4, center=True).fit(rows[a:b]) for a, b in ((0, 10), (10, 13), (13, 50))]

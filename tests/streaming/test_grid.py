@@ -104,6 +104,14 @@ def test_an_easy_vector_is_trusted_and_a_false_one_never():
     assert certified > 20
 
 
+def test_rates_reach_down_to_the_largest_rows():
+    """Rows so long that the rates are below 2^-1000: they are those of other rows, divided."""
+    rows, unit = rows_of(60), 2.0**500
+    found, expected = OjaGrid().fit(rows * unit), OjaGrid().fit(rows)
+    np.testing.assert_array_equal(found.rates_ * unit * unit, expected.rates_)
+    np.testing.assert_allclose(metrics.corr2(found.candidates_, expected.candidates_), 1, atol=1e-9)
+
+
 def test_a_stream_of_one_row_has_an_answer():
     found = OjaGrid().fit(np.eye(D)[:1] * 3)
     np.testing.assert_allclose(found.components_, np.eye(D)[:1])

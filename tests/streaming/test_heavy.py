@@ -109,6 +109,18 @@ def test_merging_with_none_seen():
     assert np.array_equal(seen.kept_rows_, rows[heaviest(rows, 3)])
 
 
+def test_merging_takes_over_the_scale_and_the_wider_type():
+    rows = 1e6 * matrix(9, 3)
+    seen = HeavyRows(3, scale="first_row").fit(rows)
+    for other in (HeavyRows(3, scale="first_row"), HeavyRows(3, scale="first_row").partial_fit(np.zeros((2, 3)))):
+        merged = other.merge(seen)
+        assert merged.scale_ == seen.scale_ > 1
+        assert np.array_equal(merged.partial_fit(100 * rows).kept_rows_, 100 * rows[heaviest(rows, 3)] / seen.scale_)
+    single, double = HeavyRows(3).fit(rows.astype(np.float32)), HeavyRows(3).fit(rows)
+    assert single.kept_rows_.dtype == np.float32
+    assert single.merge(double).kept_rows_.dtype == np.float64
+
+
 def test_what_cannot_be_merged():
     rows = matrix(9, 3)
     found = HeavyRows(3).fit(rows)

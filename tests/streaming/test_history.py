@@ -100,6 +100,7 @@ def test_default_number_of_blocks_and_blocks_after_the_last():
     rows = matrix(103, 30)
     found = BlockPower(gap_guess=4.0).fit(rows)
     assert found.n_blocks_ == 5  # ceil(log 30 / log 4) + 2
+    assert BlockPower().fit(rows[:3]).n_blocks_ == 3
     start = BlockPower(gap_guess=4.0, n_components=1, stream=0)
     assert np.array_equal(start.fit(rows).components_, found.components_)
     more = matrix(20, 30, seed=5)

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import mpmath
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -39,6 +40,31 @@ def test_one_component_is_that_of_krasulina():
     np.testing.assert_allclose(metrics.corr2(ours, theirs), 1, atol=1e-12)
 
 
+def in_high_precision(rows, rate, w):
+    """W by the formula and Gram-Schmidt, with more digits than the steps have."""
+    with mpmath.workdps(1000):
+        w = [[mpmath.mpf(float(x)) for x in row] for row in w]
+        for a in [[mpmath.mpf(float(x)) for x in row] for row in rows]:
+            s = [mpmath.fdot(u, a) for u in w]
+            rest = [x - mpmath.fsum(s[c] * w[c][j] for c in range(len(w))) for j, x in enumerate(a)]
+            moved = [[x + rate * s[c] * r for x, r in zip(w[c], rest, strict=True)] for c in range(len(w))]
+            w = []
+            for u in moved:
+                for q in w:
+                    along = mpmath.fdot(u, q)
+                    u = [x - along * y for x, y in zip(u, q, strict=True)]
+                w.append([x / mpmath.sqrt(mpmath.fdot(u, u)) for x in u])
+        return np.array([[float(x) for x in u] for u in w])
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e5, 1e20, 1e200, 1e305])
+def test_steps_of_any_length_keep_orthonormal_components(rate):
+    rows, w = rows_of(12), np.linalg.qr(np.random.default_rng(1).standard_normal((D, 3)))[0].T
+    found = MatrixKrasulina(rate, n_components=3, start=w).fit(rows).components_
+    np.testing.assert_allclose(found @ found.T, np.eye(3), atol=1e-11)
+    np.testing.assert_allclose(metrics.corr2(found, in_high_precision(rows, rate, w)), 1, atol=1e-10)
+
+
 def test_rows_of_rank_k_are_learned_exponentially_fast_at_a_fixed_rate():
     generator = np.random.default_rng(2)
     basis = np.linalg.qr(generator.standard_normal((D, 2)))[0].T
@@ -52,12 +78,12 @@ def test_rows_of_rank_k_are_learned_exponentially_fast_at_a_fixed_rate():
 
 
 def test_chunks_and_sparse_rows_change_nothing():
-    rows, whole = rows_of(), MatrixKrasulina(0.01).fit(rows_of())
-    kept, parts = rows.copy(), MatrixKrasulina(0.01)
+    rows, whole = rows_of(), MatrixKrasulina(0.01, schedule="inv_sqrt").fit(rows_of())
+    kept, parts = rows.copy(), MatrixKrasulina(0.01, schedule="inv_sqrt")
     for first, last in ((0, 1), (1, 90), (90, 150)):
         parts.partial_fit(rows[first:last])
     np.testing.assert_array_equal(rows, kept)
-    for other in (parts, MatrixKrasulina(0.01).fit(csr_array(rows))):
+    for other in (parts, MatrixKrasulina(0.01, schedule="inv_sqrt").fit(csr_array(rows))):
         np.testing.assert_array_equal(other.components_, whole.components_)
 
 

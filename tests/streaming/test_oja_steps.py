@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from lrtheory.streaming import Krasulina, Oja, metrics, theory
+from lrtheory.streaming._starts import orthonormal_rows
 from lrtheory.streaming.sampled import spiked
 
 D = 6
@@ -23,14 +24,23 @@ def start_of(d=D, k=None):
 
 
 def plain(rows, rates, w, krasulina=False):
-    """The direction after the steps, and log(||w_n|| / ||w_0||) of Oja's."""
-    w, growth = w / np.linalg.norm(w), 0.0
+    """The direction after the steps, log(||w_n|| / ||w_0||) of Oja's, and the estimate of the energy."""
+    w, growth, energies = w / np.linalg.norm(w), 0.0, []
     for a, eta in zip(rows, rates, strict=True):
         s = a @ w
+        energies.append(s * s)
         w = w + eta * (s * a - (s * s * w if krasulina else 0))
         growth += math.log(np.linalg.norm(w))
         w /= np.linalg.norm(w)
-    return w, growth
+    return w, growth, windowed(energies)
+
+
+def windowed(energies):
+    """The energies of rows n0, n0 + 1, .., n for all n rows, n0 half of the largest power of two up to n."""
+    n, first = len(energies), 1
+    while 4 * first <= n:
+        first *= 2
+    return np.sum(energies[first - 1 :], axis=0) * n / (n - first + 1)
 
 
 def assert_same(found, expected, tolerance=1e-11):
@@ -52,23 +62,26 @@ def test_steps_are_those_of_the_formula(method, name, form):
     rows, rates = rows_of(), 0.1 * SCHEDULES[name](np.arange(1.0, 91))
     schedule = (lambda t: t**-0.7) if name == "callable" else name
     found = method(0.1, schedule=schedule, t0=5, start=start_of()).fit(form(rows))
-    expected, growth = plain(rows, rates, start_of(), method is Krasulina)
+    expected, growth, energy = plain(rows, rates, start_of(), method is Krasulina)
     assert_same(found.components_[0], expected)
+    assert found.explained_energy_ == pytest.approx(energy, rel=1e-11)
     table = method(0.1, schedule=rates / 0.1, start=start_of()).fit(form(rows))
     assert_same(table.components_[0], expected)
     if method is Oja:
         assert found.log_growth_ == pytest.approx(growth, rel=1e-11)
 
 
-@pytest.mark.parametrize("members", [3, 20])  # one by one, and by products of blocks
+@pytest.mark.parametrize("members", [1, 3, 20])  # one by one, and by products of blocks
 @pytest.mark.parametrize("method", [Oja, Krasulina])
 def test_members_of_a_batch_are_single_runs(members, method):
+    """P16 and P20."""
     rows, rates = rows_of(300), np.geomspace(1e-3, 0.3, members)
     found = method(rates, start=start_of()).fit(rows)
     assert found.components_.shape == (members, 1, D)
     for b in range(members):
-        expected, growth = plain(rows, np.full(300, rates[b]), start_of(), method is Krasulina)
+        expected, growth, energy = plain(rows, np.full(300, rates[b]), start_of(), method is Krasulina)
         assert_same(found.components_[b, 0], expected, 1e-9)
+        assert found.explained_energy_[b] == pytest.approx(energy, rel=1e-9)
         if method is Oja:
             assert found.log_growth_[b] == pytest.approx(growth, rel=1e-9)
 
@@ -82,23 +95,51 @@ def test_schedules_may_differ_between_members(members):
         assert_same(found.components_[b, 0], plain(rows, table[:, b], start_of())[0], 1e-10)
 
 
+@pytest.mark.parametrize("made", [Oja(0.1), Oja(0.1, n_components=2), Oja(np.full(20, 0.1)), Krasulina(0.1)], ids=repr)
+@pytest.mark.parametrize("schedule", ["inv", "inv_sqrt", lambda t: t**-0.7, np.linspace(1, 0.1, 90)], ids=str)
+def test_schedules_go_on_from_chunk_to_chunk(made, schedule):
+    rows = rows_of()
+    whole, parts = (type(made)(**made.get_params() | dict(schedule=schedule, t0=3)) for _ in range(2))
+    whole.fit(rows)
+    for first, last in ((0, 1), (1, 40), (40, 90)):
+        parts.partial_fit(rows[first:last])
+    np.testing.assert_allclose(parts.components_, whole.components_, atol=1e-12)
+    np.testing.assert_allclose(parts.explained_energy_, whole.explained_energy_, rtol=1e-12)
+
+
 @pytest.mark.parametrize("d", [5, 1300])  # the row kernel, and that of four rows
 def test_wide_rows_and_odd_numbers_of_them(d):
-    for n in (1, 3, 4, 7):
+    for n in (1, 3, 4, 7, 21):
         rows = rows_of(n, d)
         found = Oja(0.01, start=start_of(d)).fit(rows)
-        assert_same(found.components_[0], plain(rows, np.full(n, 0.01), start_of(d))[0])
+        expected, _, energy = plain(rows, np.full(n, 0.01), start_of(d))
+        assert_same(found.components_[0], expected)
+        assert found.explained_energy_ == pytest.approx(energy, rel=1e-11)
 
 
 @pytest.mark.parametrize("form", [np.asarray, csr_array])
 @pytest.mark.parametrize("eta", [0.01, 3.0])
 def test_components_step_together_and_stay_orthonormal(form, eta):
-    rows, w = rows_of(), np.linalg.qr(start_of(k=3).T)[0].T
+    rows, w, energies, growth = rows_of(), np.linalg.qr(start_of(k=3).T)[0].T, [], np.zeros(3)
     for a in rows:
+        energies.append((w @ a) ** 2)
+        growth += np.log(np.abs(np.diag(np.linalg.qr((w + eta * np.outer(w @ a, a)).T)[1])))
         w = np.linalg.qr((w + eta * np.outer(w @ a, a)).T)[0].T
     found = Oja(eta, n_components=3, start=start_of(k=3)).fit(form(rows))
     np.testing.assert_allclose(metrics.corr2(found.components_, w), 1, atol=1e-9)
     np.testing.assert_allclose(found.components_ @ found.components_.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(found.explained_energy_, windowed(energies), rtol=1e-9)
+    np.testing.assert_allclose(found.log_growth_, growth, rtol=1e-10)
+
+
+def test_orthonormal_rows_are_those_of_gram_schmidt():
+    rows = np.random.default_rng(5).standard_normal((4, 3, D))
+    found, lengths = orthonormal_rows(rows)
+    factors = rows @ np.swapaxes(found, -1, -2)
+    np.testing.assert_allclose(found @ np.swapaxes(found, -1, -2), np.broadcast_to(np.eye(3), (4, 3, 3)), atol=1e-14)
+    np.testing.assert_allclose(factors, np.tril(factors), atol=1e-14)
+    np.testing.assert_allclose(np.diagonal(factors, axis1=-2, axis2=-1), lengths, rtol=1e-13)
+    assert np.all(lengths > 0)
 
 
 def test_float32_rows_stay_float32_and_cost_some_units_of_rounding():
@@ -111,7 +152,7 @@ def test_float32_rows_stay_float32_and_cost_some_units_of_rounding():
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 12), eta=st.floats(0, 1e3), k=st.integers(-8, 8))
 def test_laws_of_the_product(seed, n, eta, k):
-    """P1 signs, P2 powers of two, P3 rotations, P5 reversal, P6 and P7 growth, P11 zero rows, P12 rate 0, P21 norms."""
+    """P1 signs, P2 powers of two, P3 rotations, P7 growth, P11 zero rows, P12 rate 0, P21 norms."""
     generator = np.random.default_rng(seed)
     rows, start = generator.standard_normal((n, D)), generator.standard_normal(D)
     found = Oja(eta, start=start).fit(rows)
@@ -130,6 +171,35 @@ def test_laws_of_the_product(seed, n, eta, k):
 
 
 @settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 2**32),
+    n=st.integers(1, 12),
+    eta=st.floats(0, 30),
+    form=st.sampled_from([np.asarray, csr_array]),
+)
+def test_the_reversed_stream_is_the_transposed_product(seed, n, eta, form):
+    """P5: <u, P w> = <P_rev u, w> for the unnormalised products; P6 and P7, of every row."""
+    generator = np.random.default_rng(seed)
+    rows, (u, w) = generator.standard_normal((n, D)), generator.standard_normal((2, D))
+
+    def product(rows, start):
+        """P start, up to its sign."""
+        found = Oja(eta, start=start).fit(form(rows))
+        return np.exp(found.log_growth_) * np.linalg.norm(start) * found.components_[0]
+
+    forward, backward = product(rows, w), product(rows[::-1], u)
+    size = np.linalg.norm(forward) * np.linalg.norm(u)
+    assert abs(abs(u @ forward) - abs(backward @ w)) < 1e-11 * size
+    found, growth = Oja(eta, start=w), 0.0
+    before = w / np.linalg.norm(w)
+    for a in rows:
+        growth += 0.5 * math.log1p((2 * eta + eta**2 * (a @ a)) * (a @ before) ** 2)
+        found.partial_fit(form(a[None]))
+        assert found.log_growth_ == pytest.approx(growth, rel=1e-11, abs=1e-13)
+        before = found.components_[0]
+
+
+@settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**32), eta=st.floats(1e-3, 10), cut=st.integers(0, 15))
 def test_chunks_change_no_bit_and_orthogonal_rows_commute(seed, eta, cut):
     """P4 and P8."""
@@ -137,8 +207,7 @@ def test_chunks_change_no_bit_and_orthogonal_rows_commute(seed, eta, cut):
     rows, start = generator.standard_normal((15, D)), generator.standard_normal(D)
     parts = Oja(eta, start=start).partial_fit(rows[:cut]).partial_fit(rows[cut:])
     np.testing.assert_array_equal(parts.components_, Oja(eta, start=start).fit(rows).components_)
-    axes = np.linalg.qr(generator.standard_normal((D, D)))[0] * generator.uniform(0.1, 3, (D, 1))
-    axes = np.linalg.qr(axes)[0] * generator.uniform(0.1, 3, D)
+    axes = np.linalg.qr(generator.standard_normal((D, D)))[0] * generator.uniform(0.1, 3, D)
     shuffled = generator.permutation(axes.T)
     assert_same(
         Oja(eta, start=start).fit(shuffled).components_[0], Oja(eta, start=start).fit(axes.T).components_[0], 1e-11
@@ -176,7 +245,8 @@ def test_long_streams_are_rescaled():
     """The growth of a hundred thousand rows is far beyond any float."""
     rows = np.tile(rows_of(100), (1000, 1))
     found = Oja(0.5, start=start_of()).fit(rows)
-    expected, growth = plain(rows, np.full(100_000, 0.5), start_of())
+    expected, growth, energy = plain(rows, np.full(100_000, 0.5), start_of())
+    assert found.explained_energy_ == pytest.approx(energy, rel=1e-9)
     assert growth > 2000
     assert found.log_growth_ == pytest.approx(growth, rel=1e-9)
     assert_same(found.components_[0], expected, 1e-8)
@@ -232,6 +302,8 @@ def test_a_row_that_is_not_finite_is_named_and_changes_nothing(k):
         (dict(step_size=1.0, schedule="linear"), "schedule"),
         (dict(step_size=1.0, schedule=np.ones(5)), "schedule has 5 numbers"),
         (dict(step_size=1.0, schedule=lambda t: 1.0), "schedule"),
+        (dict(step_size=1.0, schedule=lambda t: np.ones((t.size, 3))), r"step_size, \(\), got \(3,\)"),
+        (dict(step_size=1.0, schedule=lambda t: -t), "schedule returns must be finite and >= 0, got -1.0"),
         (dict(step_size=1.0, start=np.ones(3)), "start"),
         (dict(step_size=1.0, start=np.full(D, np.inf)), "start"),
         (dict(step_size=1.0, n_components=2, start=np.ones((2, D))), "independent"),

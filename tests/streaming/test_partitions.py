@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from lrtheory.streaming import CountSketch, HeavyRows, Oja
+from lrtheory.streaming import CountSketch, HeavyRows, Oja, partitions
 from lrtheory.streaming.sources import chunks
 
 da = pytest.importorskip("dask.array", reason="dask (extra cluster) is not installed")
@@ -81,6 +81,35 @@ def test_a_row_that_is_not_finite_is_named_by_its_number_in_the_whole_stream(row
         HeavyRows(6).fit(blocks(bad))
     with pytest.raises(ValueError, match="row 411 of the stream is not finite"):
         Oja(0.01).fit(blocks(bad))
+
+
+class Watched(HeavyRows):
+    """Remembers the longest chunk that it took."""
+
+    longest_: int = 0
+
+    def _absorb(self, rows):
+        self.longest_ = max(self.longest_, rows.shape[0])
+        return super()._absorb(rows)
+
+    def _join(self, other):
+        super()._join(other)
+        self.longest_ = max(self.longest_, other.longest_)
+
+
+def test_parts_are_read_in_chunks(rows, tmp_path):
+    for given in (blocks(rows), files(rows, tmp_path)):
+        assert Watched(6).fit(given, chunk_rows=30).longest_ == 30
+        assert Watched(6).fit(given).longest_ > 100
+
+
+def test_a_merging_that_runs_twice_counts_once(rows):
+    """As where a scheduler has lost a worker: inputs of a task stay as they are."""
+    first, second = HeavyRows(6).fit(rows[:100]), HeavyRows(6).fit(rows[100:])
+    found = [partitions._join(first, second) for _ in range(2)]
+    assert [merged.n_seen_ for merged in found] == [530, 530]
+    assert first.n_seen_ == 100
+    np.testing.assert_array_equal(found[1].kept_rows_, HeavyRows(6).fit(rows).kept_rows_)
 
 
 def test_what_parts_cannot_do_is_said(rows, tmp_path):

@@ -42,13 +42,14 @@ def clipped(rows, quantile):
     return found, threshold
 
 
-@pytest.mark.parametrize("quantile", [0.5, 0.9])
-def test_clipped_oja_is_oja_on_clipped_rows(quantile):
-    rows = tailed()
+@pytest.mark.parametrize(("quantile", "k"), [(0.5, 1), (0.9, 1), (0.9, 2)])
+def test_clipped_oja_is_oja_on_clipped_rows(quantile, k):
+    rows, given = tailed(), np.random.default_rng(1).standard_normal((k, D))
     expected, threshold = clipped(rows, quantile)
     assert np.sum(np.any(expected != rows, axis=1)) > 20
-    found = ClippedOja(1e-3, quantile=quantile, start=start()).fit(rows)
-    np.testing.assert_allclose(found.components_, Oja(1e-3, start=start()).fit(expected).components_, atol=1e-12)
+    found = ClippedOja(1e-3, quantile=quantile, n_components=k, start=given).fit(rows)
+    plain = Oja(1e-3, n_components=k, start=given).fit(expected)
+    np.testing.assert_allclose(found.components_, plain.components_, atol=1e-12)
     assert found.threshold_ == pytest.approx(threshold, rel=1e-12)
     assert found.frobenius2_ == pytest.approx(np.sum(rows**2), rel=1e-13)
 
@@ -133,6 +134,17 @@ def test_clipping_helps_with_heavy_tails():
 def test_bad_parameters_are_named(made, named):
     with pytest.raises(ValueError, match=named):
         made.fit(tailed())
+
+
+@pytest.mark.parametrize(("made", "length"), [(ClippedOja(1e-3), 40), (GeometricMedianOja(1e-3, n_runs=3), 13)])
+def test_rows_beyond_the_end_of_a_schedule_leave_no_trace(made, length):
+    rows = tailed(60)
+    found = type(made)(**made.get_params() | {"schedule": np.ones(length)}).partial_fit(rows[:30])
+    with pytest.raises(ValueError, match=f"schedule has {length} numbers"):
+        found.partial_fit(rows[30:])
+    expected = type(made)(**made.get_params()).partial_fit(rows[:30]).partial_fit(rows[30:38])
+    np.testing.assert_array_equal(found.partial_fit(rows[30:38]).components_, expected.components_)
+    assert found.n_seen_ == 38
 
 
 @pytest.mark.parametrize("made", [ClippedOja(1e-3), GeometricMedianOja(1e-3, n_runs=3)])

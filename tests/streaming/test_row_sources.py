@@ -1,7 +1,6 @@
 """Every kind of source gives the rows it holds, in the order asked for, and refuses what it cannot give."""
 
-import math
-import pickle
+import os
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ import pytest
 from pyarrow import feather, parquet
 from scipy.sparse import coo_array, csr_array
 
-from lrtheory.streaming import CountSketch, FrequentDirections, HistoryPCA, Oja
+from lrtheory.streaming import Oja
 from lrtheory.streaming.sources import CHUNK_ENTRIES, VIEWED_ENTRIES, as_chunk, chunks, row_count
 
 ROWS = np.random.default_rng(0).standard_normal((700, 5))
@@ -84,12 +83,27 @@ def test_a_random_order_has_every_row_once_and_is_its_streams(kind, tmp_path):
     assert not np.array_equal(read(2), first)
 
 
+@pytest.mark.parametrize(("kind", "piece"), [("npy", 64), ("parquet", 150), ("arrow", 150)])
+def test_a_random_order_of_a_file_shuffles_pieces_and_the_rows_within(kind, piece, tmp_path):
+    found = list(chunks(saved(kind, tmp_path), chunk_rows=64, order="random", stream=4))
+    numbers = [np.argmin(np.abs(chunk[:, :1] - ROWS[:, 0]), axis=1) for chunk in found]
+    pieces = [np.unique(n // piece) for n in numbers]
+    assert all(p.size == 1 for p in pieces)  # read in one go
+    assert all(np.any(np.diff(n) < 0) for n in numbers if n.size > 4)
+    assert np.any(np.diff(np.concatenate(pieces)) < 0)
+
+
 def test_a_random_order_in_memory_is_uniform():
     """Where the first of three rows goes, over 600 streams: chi-square with two degrees of freedom, level .1 %."""
     rows = np.arange(3.0)[:, None]
     places = [int(np.argmin(np.concatenate(list(chunks(rows, order="random", stream=s))))) for s in range(600)]
     counts = np.bincount(places, minlength=3)
     assert np.sum((counts - 200.0) ** 2 / 200) < 13.8
+
+
+def test_single_rows_are_gathered():
+    assert [chunk.shape[0] for chunk in chunks(iter(ROWS))] == [256, 256, 188]
+    assert [chunk.shape[0] for chunk in chunks([ROWS[0], ROWS[1], ROWS[2:9], ROWS[9]])] == [2, 7, 1]
 
 
 def test_an_order_of_row_numbers_may_repeat_and_leave_out():
@@ -104,6 +118,25 @@ def test_read_only_and_contiguous_rows_are_not_copied(tmp_path):
     assert np.shares_memory(next(chunks(fixed)), fixed)
     mapped = np.load(saved("npy", tmp_path), mmap_mode="r")
     assert np.shares_memory(next(chunks(mapped, chunk_rows=10)), mapped)
+
+
+def test_a_file_may_be_larger_than_memory(tmp_path):
+    """A file with a hole four times as large as the memory of this machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    n = 4 * memory // (8 * 1000)
+    with open(tmp_path / "rows.npy", "wb") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (n, 1000)}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+        file.truncate(start + n * 8000)
+        file.seek(start)
+        file.write(np.arange(1000.0).tobytes())
+    assert row_count(tmp_path / "rows.npy") == n
+    found = chunks(tmp_path / "rows.npy", chunk_rows=100)
+    first = next(found)
+    np.testing.assert_array_equal(first[0], np.arange(1000.0))
+    assert not first[1:].any()
+    assert next(chunks(tmp_path / "rows.npy", chunk_rows=100, order="random")).shape == (100, 1000)
 
 
 def test_large_arrays_come_in_pieces():
@@ -173,6 +206,8 @@ def test_a_callable_is_called_until_it_has_no_more():
         ([[1.0, 2.0], [3.0]], "2 and 1"),
         ("rows.txt", "npy"),
         ("none.npy", "no file"),
+        ([ROWS[:2][None]], r"\(1, 2, 5\)"),
+        ([None], r"\(m, d\), got \(\)"),
     ],
 )
 def test_bad_sources_are_named(given, named):
@@ -195,6 +230,44 @@ def test_bad_options_are_named(options, named):
         list(chunks(ROWS, **options))
 
 
+@pytest.mark.parametrize("name", ["text.npy", "archive.npy", "object.npy", "vector.npy", "scalar.npy", "text.parquet",
+                                  "text.arrow", "none.parquet", "lists.parquet", "missing.parquet"])  # fmt: skip
+@pytest.mark.parametrize("read", [lambda path: list(chunks(path)), row_count])
+def test_files_that_hold_no_matrix_are_named(name, read, tmp_path):
+    path = tmp_path / name
+    made = {"object": np.array([[1, "a"]], dtype=object), "vector": np.ones(5), "scalar": np.float64(3)}
+    tables = {
+        "none": pa.table({}),
+        "lists": pa.table({"a": [[1.0, 2.0], [3.0, 4.0]]}),
+        "missing": pa.table({"a": pa.array([[1.0, 2.0], None], pa.list_(pa.float64(), 2))}),
+    }
+    if path.stem in made:
+        np.save(path, made[path.stem])
+    elif path.stem in tables:
+        parquet.write_table(tables[path.stem], path)
+    elif path.stem == "archive":
+        with open(path, "wb") as file:
+            np.savez(file, ROWS)
+    else:
+        path.write_text("1 2 3")
+    if path.stem in tables and read is row_count:
+        assert row_count(path) == tables[path.stem].num_rows
+        return
+    with pytest.raises(ValueError, match=f"{path.name}': "):
+        read(path)
+
+
+def test_truth_values_in_a_table_are_numbers(tmp_path):
+    table = pa.table({"a": pa.array([True, None, False]), "b": pa.array([1, 2, 3], pa.int8())})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    np.testing.assert_array_equal(next(chunks(tmp_path / "rows.parquet")), [[1, 1], [np.nan, 2], [0, 3]])
+
+
+def test_masked_rows_are_refused():
+    with pytest.raises(TypeError, match="masked"):
+        chunks(np.ma.masked_array(ROWS, mask=ROWS > 2))
+
+
 def test_what_has_no_other_order_says_so():
     with pytest.raises(ValueError, match="'stored'"):
         chunks(iter(ROWS), order="random")
@@ -210,113 +283,6 @@ def test_missing_values_in_a_table_are_named_by_their_row(tmp_path):
     feather.write_feather(pa.table({"a": pa.array(["x", "y"])}), tmp_path / "rows.feather", compression="uncompressed")
     with pytest.raises(ValueError, match="'a' of string"):
         Oja(0.1).fit(tmp_path / "rows.feather")
-
-
-# What all estimators owe, through four of them.
-
-ESTIMATORS = [Oja(0.01), HistoryPCA(), FrequentDirections(4), CountSketch(64)]
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-@pytest.mark.parametrize("form", [np.asarray, csr_array])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_row_that_is_not_finite_is_named_and_leaves_no_trace(made, form, value):
-    bad = ROWS[:100].copy()
-    bad[37, 2] = value
-    fresh = type(made)(**made.get_params()).partial_fit(form(ROWS[:60]))
-    with pytest.raises(ValueError, match="row 97 of the stream is not finite"):
-        fresh.partial_fit(form(bad))
-    assert fresh.n_seen_ == 60
-    expected = type(made)(**made.get_params()).partial_fit(ROWS[:60]).partial_fit(ROWS[60:])
-    fresh.partial_fit(ROWS[60:])
-    np.testing.assert_allclose(fresh.components_, expected.components_, atol=1e-12)
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-def test_results_are_snapshots_and_copies_go_on_alike(made):
-    fresh = type(made)(**made.get_params()).partial_fit(ROWS[:300])
-    first = fresh.components_
-    kept = first.copy()
-    copied = pickle.loads(pickle.dumps(fresh))
-    fresh.partial_fit(ROWS[300:])
-    np.testing.assert_array_equal(first, kept)
-    first[:] = 0
-    np.testing.assert_array_equal(copied.partial_fit(ROWS[300:]).components_, fresh.components_)
-    again = fresh.components_
-    np.testing.assert_array_equal(fresh.components_, again)
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-def test_attributes_are_those_of_the_rows(made):
-    found = type(made)(**made.get_params()).fit(ROWS.astype(np.float32))
-    assert found.components_.shape == (1, 5)
-    assert found.components_.dtype == np.float32
-    assert (found.n_seen_, found.n_features_in_) == (700, 5)
-    assert found.frobenius2_ == pytest.approx(np.sum(ROWS.astype(np.float32).astype(float) ** 2), rel=1e-12)
-    v = found.components_[0]
-    assert v[np.argmax(np.abs(v))] > 0
-    assert found.state_floats_ >= 5
-    assert found.fit(ROWS[:10]).n_seen_ == 10
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-def test_large_and_small_rows_are_served_by_a_scale(made):
-    plain = type(made)(**made.get_params()).fit(ROWS)
-    for unit in (2.0**520, 2.0**-600):
-        with pytest.raises(ValueError, match="scale"):
-            type(made)(**made.get_params()).fit(ROWS * unit)
-        found = type(made)(**made.get_params() | {"scale": unit}).fit(ROWS * unit)
-        np.testing.assert_allclose(found.components_, plain.components_, atol=1e-13)
-        by_itself = type(made)(**made.get_params() | {"scale": "first_row"}).fit(ROWS * unit)
-        assert by_itself.scale_ == unit * 2.0 ** math.frexp(np.abs(ROWS[0]).max())[1]
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-def test_streams_without_a_direction_are_refused(made):
-    for nothing in (np.zeros((0, 5)), iter([])):
-        with pytest.raises(ValueError, match="no rows"):
-            type(made)(**made.get_params()).fit(nothing)
-    with pytest.raises(ValueError, match="all 8 rows are zero"):
-        type(made)(**made.get_params()).fit(np.zeros((8, 5)))
-    with pytest.raises(AttributeError, match="no rows"):
-        type(made)(**made.get_params()).components_  # noqa: B018 - the property raises
-    with pytest.raises(ValueError, match="5 and then 4"):
-        type(made)(**made.get_params()).partial_fit(ROWS).partial_fit(ROWS[:, :4])
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-def test_rows_one_by_one_give_what_chunks_give(made):
-    single = type(made)(**made.get_params())
-    for row in ROWS[:90]:
-        single.partial_fit(row[None])
-    whole = type(made)(**made.get_params()).fit(ROWS[:90])
-    np.testing.assert_allclose(single.components_, whole.components_, atol=1e-12)
-
-
-@pytest.mark.parametrize("made", [HistoryPCA(center=True), FrequentDirections(6, center=True)])
-def test_centred_rows_have_the_covariance_of_all(made):
-    shifted = ROWS * np.array([3.0, 1, 1, 1, 1]) + 7
-    found = made.fit(shifted)
-    np.testing.assert_allclose(found.mean_, shifted.mean(0), rtol=1e-12)
-    assert found.frobenius2_ == pytest.approx(np.sum((shifted - shifted.mean(0)) ** 2), rel=1e-10)
-    v = np.linalg.svd(shifted - shifted.mean(0))[2][0]
-    assert (found.components_[0] @ v) ** 2 > 0.99
-    with pytest.raises(ValueError, match="sparse"):
-        made.fit(csr_array(shifted))
-
-
-@pytest.mark.parametrize("made", ESTIMATORS, ids=lambda made: type(made).__name__)
-def test_parameters_are_scikit_learns(made):
-    base = pytest.importorskip("sklearn.base", reason="scikit-learn is not installed")
-    copied = base.clone(made)
-    assert copied is not made
-    assert repr(copied) == repr(made)
-    with pytest.raises(ValueError, match="n_component"):
-        copied.set_params(n_component=2)
-    with pytest.raises(ValueError, match="n_components must be"):
-        copied.set_params(n_components=6).fit(ROWS)
-    with pytest.raises(TypeError, match="check_finite"):
-        base.clone(made).set_params(check_finite="no").fit(ROWS)
 
 
 def test_as_chunk_leaves_what_is_one_alone():
