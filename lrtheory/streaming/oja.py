@@ -100,6 +100,7 @@ class _RowSteps(StreamingEstimator):
     @property
     def status_(self) -> Any:
         """``"no_growth"`` where log_growth < 1, of any component: the rates were too small to tell."""
+        self._check_begun()
         growth = self._growth()
         grown = growth if growth.ndim == 1 else growth.min(-1)
         return np.where(grown < 1, "no_growth", "ok").reshape(self._batch_shape)[()]

@@ -28,12 +28,12 @@ import numpy as np
 from lrtheory.backend import is_array, is_cupy, to_numpy
 from lrtheory.names import check_name
 from lrtheory.random import Stream, as_stream
+from lrtheory.streaming._files import check_file, file_rows, mapped_rows, opened_table
 
 Chunk = Any
 """A C-contiguous array ``(m, d)`` or a CSR array, of float64 or float32."""
 
 ORDERS = ("stored", "random")
-SUFFIXES = (".arrow", ".feather", ".npy", ".parquet")
 CHUNK_ENTRIES = 1 << 21
 BUFFERED_ROWS = 256
 
@@ -71,8 +71,10 @@ def chunks(
         isinstance(chunk_rows, bool) or not isinstance(chunk_rows, (int, np.integer)) or chunk_rows < 1
     ):
         raise ValueError(f"chunk_rows must be an integer >= 1 or None, got {chunk_rows!r}")
-    if not is_array(order):
+    if isinstance(order, str):
         check_name("order", order, ORDERS)
+    elif not is_array(order):
+        raise TypeError(f"order must be 'stored', 'random' or an array of row numbers, got {type(order).__name__}")
     stream = as_stream(stream)
     if isinstance(source, (str, Path)):
         return _of_file(Path(source), chunk_rows, order, stream)
@@ -117,6 +119,10 @@ def host_array(rows: Any) -> np.ndarray:
     """Return an array of any library as one of NumPy. Raises TypeError for one on a device."""
     if is_cupy(rows):
         raise TypeError("rows must be in the host's memory, got a CuPy array")
+    if isinstance(rows, np.ma.MaskedArray):
+        if np.ma.is_masked(rows):
+            raise ValueError(f"rows must not have masked entries, got {np.ma.count_masked(rows)}: drop or fill them")
+        return rows.data
     if is_array(rows):
         return to_numpy(rows)
     try:
@@ -157,27 +163,6 @@ def row_count(source: Any, order: Any = "stored") -> int | None:
         return file_rows(Path(source))
     shape: tuple[Any, ...] = getattr(source, "shape", ())
     return int(shape[0]) if len(shape) == 2 and shape[0] == shape[0] else None  # dask's may be NaN
-
-
-def file_rows(path: Path) -> int:
-    """Return the number of rows in a file, without reading them."""
-    _check_file(path)
-    if path.suffix == ".npy":
-        return int(np.load(path, mmap_mode="r").shape[0])
-    if path.suffix == ".parquet":
-        from pyarrow.parquet import read_metadata
-
-        return int(read_metadata(path).num_rows)
-    import pyarrow
-
-    with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_file(mapped) as file:
-        return sum(file.get_batch(g).num_rows for g in range(file.num_record_batches))
-
-
-def _check_file(path: Path) -> None:
-    check_name("kind of file", path.suffix, SUFFIXES)
-    if not path.is_file():
-        raise ValueError(f"no file {str(path)!r}")
 
 
 def _is_sparse(rows: Any) -> bool:
@@ -266,11 +251,9 @@ def _of_sparse(rows: Any, chunk_rows: int | None, order: Any, stream: Stream) ->
 
 
 def _of_file(path: Path, chunk_rows: int | None, order: Any, stream: Stream) -> Iterator[np.ndarray]:
-    _check_file(path)
+    check_file(path)
     if path.suffix == ".npy":
-        # copy-on-write: nothing is ever written, and read-only rows would need a copy for the kernels
-        rows = np.load(path, mmap_mode="c")
-        return _of_array(_two_d(rows), chunk_rows, order, stream, True)
+        return _of_array(_two_d(mapped_rows(path)), chunk_rows, order, stream, True)
     if is_array(order):
         raise ValueError(f"the order of a {path.suffix} file must be 'stored' or 'random', got an array")
     return _of_table(path, chunk_rows, order == "random", stream)
@@ -278,19 +261,14 @@ def _of_file(path: Path, chunk_rows: int | None, order: Any, stream: Stream) -> 
 
 def _of_table(path: Path, chunk_rows: int | None, shuffled: bool, stream: Stream) -> Iterator[np.ndarray]:
     """Yield the rows of a table: its columns are those of the matrix, or it has one column of lists of one length."""
-    if path.suffix == ".parquet":
-        from pyarrow.parquet import ParquetFile
-
-        with ParquetFile(path) as file:
+    with opened_table(path) as file:
+        if path.suffix == ".parquet":
 
             def batches(g: int, m: int) -> Iterable[Any]:
                 return file.iter_batches(batch_size=m, row_groups=[g])
 
             yield from _of_groups(batches, file.num_row_groups, _width(file.schema_arrow), chunk_rows, shuffled, stream)
-        return
-    import pyarrow
-
-    with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_file(mapped) as file:
+            return
 
         def slices(g: int, m: int) -> Iterable[Any]:
             batch = file.get_batch(g)
@@ -364,6 +342,8 @@ def _matrix(batch: Any) -> np.ndarray:
 def _called(source: Callable[[np.random.Generator], Any], generator: np.random.Generator) -> Iterator[Any]:
     found = source(generator)
     if not (_is_sparse(found) or is_array(found)):
+        if found is not None and not isinstance(found, Iterable):
+            raise TypeError(f"a callable must return rows, chunks of rows or None, got {type(found).__name__}")
         yield from () if found is None else found
         return
     while found is not None:
@@ -376,6 +356,8 @@ def _of_items(items: Iterable[Any]) -> Iterator[Chunk]:
     held: list[np.ndarray] = []
     for item in items:
         row = None if _is_sparse(item) else host_array(item)
+        if row is not None and row.ndim == 0:
+            raise TypeError(f"an iterable must give rows (d,) or chunks (m, d), got an item {item!r}")
         if row is not None and row.ndim == 1:
             if held and row.shape != held[0].shape:
                 raise ValueError(f"rows must all have the same width, got {held[0].size} and {row.size} columns")
