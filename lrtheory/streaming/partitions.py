@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.streaming._files import file_rows
-from lrtheory.streaming.sources import dask_blocks, is_dask_array
+from lrtheory.streaming.sources import dask_blocks, file_rows, is_dask_array
 
 
 def fit_tree(estimator: Any, source: Any, chunk_rows: int | None = None) -> Any:

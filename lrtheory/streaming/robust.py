@@ -176,7 +176,7 @@ class GeometricMedianOja(StreamingEstimator):
 
     @property
     def status_(self) -> Any:
-        self._check_begun()
+        self._check_seen()
         return self._of_chosen(np.stack([run.status_ for run in self._runs]))[()]
 
     def _of_chosen(self, values: Array) -> Array:

@@ -20,20 +20,21 @@ Rows are float64 or float32; booleans and integers become float64, half precisio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lrtheory.backend import is_array, is_cupy, to_numpy
-from lrtheory.names import check_name
+from lrtheory.names import check_name, nearest
 from lrtheory.random import Stream, as_stream
-from lrtheory.streaming._files import check_file, file_rows, mapped_rows, opened_table
 
 Chunk = Any
 """A C-contiguous array ``(m, d)`` or a CSR array, of float64 or float32."""
 
 ORDERS = ("stored", "random")
+SUFFIXES = (".arrow", ".feather", ".npy", ".parquet")
 CHUNK_ENTRIES = 1 << 21
 BUFFERED_ROWS = 256
 
@@ -120,9 +121,7 @@ def host_array(rows: Any) -> np.ndarray:
     if is_cupy(rows):
         raise TypeError("rows must be in the host's memory, got a CuPy array")
     if isinstance(rows, np.ma.MaskedArray):
-        if np.ma.is_masked(rows):
-            raise ValueError(f"rows must not have masked entries, got {np.ma.count_masked(rows)}: drop or fill them")
-        return rows.data
+        raise TypeError("rows must not be masked: fill what is missing; with NaN, its row is named")
     if is_array(rows):
         return to_numpy(rows)
     try:
@@ -163,6 +162,46 @@ def row_count(source: Any, order: Any = "stored") -> int | None:
         return file_rows(Path(source))
     shape: tuple[Any, ...] = getattr(source, "shape", ())
     return int(shape[0]) if len(shape) == 2 and shape[0] == shape[0] else None  # dask's may be NaN
+
+
+def file_rows(path: Path) -> int:
+    """Return the number of rows in a file, without reading them."""
+    _check_file(path)
+    with _named(path):
+        if path.suffix == ".npy":
+            return int(_mapped(path).shape[0])
+        if path.suffix == ".parquet":
+            from pyarrow.parquet import read_metadata
+
+            return int(read_metadata(path).num_rows)
+        import pyarrow
+
+        with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_file(mapped) as file:
+            return sum(file.get_batch(g).num_rows for g in range(file.num_record_batches))
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise ValueError(f"{str(path)!r} is a directory: give the paths of its files as a list")
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"no kind of file {path.suffix!r}, of {str(path)!r}{nearest(path.suffix, SUFFIXES)}")
+    if not path.is_file():
+        raise ValueError(f"no file {str(path)!r}")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file in what is raised within."""
+    try:
+        yield
+    except ValueError as error:  # Arrow's own errors are among them
+        raise ValueError(f"{str(path)!r}: {error}") from error
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """Return the matrix of an .npy file, mapped, not read."""
+    # not copy-on-write, though kernels copy read-only rows: Linux refuses that for files larger than memory
+    return _two_d(np.lib.format.open_memmap(path, mode="r"))
 
 
 def _is_sparse(rows: Any) -> bool:
@@ -251,24 +290,36 @@ def _of_sparse(rows: Any, chunk_rows: int | None, order: Any, stream: Stream) ->
 
 
 def _of_file(path: Path, chunk_rows: int | None, order: Any, stream: Stream) -> Iterator[np.ndarray]:
-    check_file(path)
+    _check_file(path)
     if path.suffix == ".npy":
-        return _of_array(_two_d(mapped_rows(path)), chunk_rows, order, stream, True)
+        with _named(path):
+            rows = _mapped(path)
+        return _of_array(rows, chunk_rows, order, stream, True)
     if is_array(order):
         raise ValueError(f"the order of a {path.suffix} file must be 'stored' or 'random', got an array")
     return _of_table(path, chunk_rows, order == "random", stream)
 
 
 def _of_table(path: Path, chunk_rows: int | None, shuffled: bool, stream: Stream) -> Iterator[np.ndarray]:
-    """Yield the rows of a table: its columns are those of the matrix, or it has one column of lists of one length."""
-    with opened_table(path) as file:
-        if path.suffix == ".parquet":
+    with _named(path):
+        yield from _of_columns(path, chunk_rows, shuffled, stream)
+
+
+def _of_columns(path: Path, chunk_rows: int | None, shuffled: bool, stream: Stream) -> Iterator[np.ndarray]:
+    """Yield the rows of a table: its columns are those of the matrix, or it has one column of fixed-size lists."""
+    if path.suffix == ".parquet":
+        from pyarrow.parquet import ParquetFile
+
+        with ParquetFile(path) as file:
 
             def batches(g: int, m: int) -> Iterable[Any]:
                 return file.iter_batches(batch_size=m, row_groups=[g])
 
             yield from _of_groups(batches, file.num_row_groups, _width(file.schema_arrow), chunk_rows, shuffled, stream)
-            return
+        return
+    import pyarrow
+
+    with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_file(mapped) as file:
 
         def slices(g: int, m: int) -> Iterable[Any]:
             batch = file.get_batch(g)
@@ -293,6 +344,8 @@ def dask_blocks(source: Any) -> list[Any]:
 
 
 def _width(schema: Any) -> int:
+    if not len(schema):
+        raise ValueError("rows must have at least one column, got a table without columns")
     return schema[0].type.list_size if _one_list(schema) else len(schema)
 
 
@@ -310,7 +363,7 @@ def _of_groups(
     shuffled: bool,
     stream: Stream,
 ) -> Iterator[np.ndarray]:
-    m = chunk_rows or max(1, CHUNK_ENTRIES // max(d, 1))
+    m = chunk_rows or max(1, CHUNK_ENTRIES // max(d, 1))  # lists may be of length 0
     generator = stream.child("order", groups).generator()
     for g in generator.permutation(groups) if shuffled else range(groups):
         for batch in batches(int(g), m):
@@ -329,13 +382,13 @@ def _matrix(batch: Any) -> np.ndarray:
         return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), batch.schema[0].type.list_size)
     columns = []
     for field, column in zip(batch.schema, batch.columns, strict=True):
-        if not (pyarrow.types.is_integer(field.type) or pyarrow.types.is_floating(field.type)):
+        if pyarrow.types.is_boolean(field.type):
+            column = column.cast(pyarrow.uint8())
+        elif not (pyarrow.types.is_integer(field.type) or pyarrow.types.is_floating(field.type)):
             raise ValueError(
-                f"columns must be numbers (or one column of lists of one length), got {field.name!r} of {field.type}"
+                f"columns must be numbers (or one column of fixed-size lists), got {field.name!r} of {field.type}"
             )
         columns.append(column.to_numpy(zero_copy_only=False))
-    if not columns:
-        raise ValueError("rows must have at least one column, got a table without columns")
     return np.stack(columns, axis=-1)
 
 

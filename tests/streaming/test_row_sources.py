@@ -10,8 +10,7 @@ import pytest
 from pyarrow import feather, parquet
 from scipy.sparse import coo_array, csr_array
 
-from lrtheory.streaming import CountSketch, FrequentDirections, GeometricMedianOja, HistoryPCA, Oja, OjaGrid
-from lrtheory.streaming._estimator import NotFittedError
+from lrtheory.streaming import CountSketch, FrequentDirections, HistoryPCA, Oja
 from lrtheory.streaming.sources import CHUNK_ENTRIES, as_chunk, chunks, row_count
 
 ROWS = np.random.default_rng(0).standard_normal((700, 5))
@@ -166,56 +165,13 @@ def test_a_callable_is_called_until_it_has_no_more():
         ([ROWS[:2], ROWS[:2, :3]], "5 and then 3"),
         ([ROWS[0], ROWS[1][:3]], "5 and 3"),
         ([[1.0, 2.0], [3.0]], "2 and 1"),
-        ("rows.txt", r"'\.txt', of 'rows\.txt'.* \.npy"),
+        ("rows.txt", "npy"),
         ("none.npy", "no file"),
-        (".", "directory"),
-        (np.ma.masked_array(ROWS, ROWS > 2), "masked"),
     ],
 )
 def test_bad_sources_are_named(given, named):
     with pytest.raises(ValueError, match=named):
         list(chunks(given))
-
-
-def test_an_array_without_masked_entries_is_read():
-    np.testing.assert_array_equal(next(chunks(np.ma.masked_array(ROWS, ROWS > 1e9))), ROWS)
-
-
-@pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        ([1.0, 2.0], "item 1.0"),
-        ({"a": ROWS}, "item 'a'"),
-        (iter([None]), "item None"),
-        (lambda generator: 3, "callable .* got int"),
-    ],
-)
-def test_what_holds_no_rows_is_named(given, named):
-    with pytest.raises(TypeError, match=named):
-        list(chunks(given))
-
-
-@pytest.mark.parametrize("content", [b"", b"no rows", b"PAR1 and nothing else PAR1"])
-@pytest.mark.parametrize("kind", ["npy", "parquet", "arrow"])
-def test_a_broken_file_is_named(kind, content, tmp_path):
-    path = tmp_path / f"broken.{kind}"
-    path.write_bytes(content)
-    for read in (lambda: list(chunks(path)), lambda: row_count(path)):
-        with pytest.raises(ValueError, match=rf"broken\.{kind}' cannot be read as a \.{kind} file"):
-            read()
-
-
-def test_a_file_of_other_than_rows_is_named(tmp_path):
-    np.save(tmp_path / "vector.npy", ROWS[0])
-    with pytest.raises(ValueError, match=r"vector\.npy.*\(5,\)"):
-        chunks(tmp_path / "vector.npy")
-    np.savez(tmp_path / "several.npz", ROWS, ROWS)
-    (tmp_path / "several.npz").rename(tmp_path / "several.npy")
-    with pytest.raises(ValueError, match=r"several\.npy.*several arrays"):
-        chunks(tmp_path / "several.npy")
-    np.save(tmp_path / "objects.npy", np.array([[1, "a"]], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"objects\.npy"):
-        chunks(tmp_path / "objects.npy")
 
 
 @pytest.mark.parametrize(
@@ -238,8 +194,6 @@ def test_what_has_no_other_order_says_so():
         chunks(iter(ROWS), order="random")
     with pytest.raises(TypeError, match="got int"):
         chunks(3)
-    with pytest.raises(TypeError, match=r"order must be .*, got list"):
-        chunks(ROWS, order=[0, 1])
 
 
 def test_missing_values_in_a_table_are_named_by_their_row(tmp_path):
@@ -361,40 +315,3 @@ def test_parameters_are_scikit_learns(made):
 
 def test_as_chunk_leaves_what_is_one_alone():
     assert as_chunk(ROWS) is ROWS
-
-
-@pytest.mark.parametrize(
-    ("made", "kind", "named"),
-    [
-        (lambda: Oja([[0.1], [0.2, 0.3]]), TypeError, "step_size"),
-        (lambda: Oja([0.1, 0.2, 0.3], stream=np.arange(2)), ValueError, r"step_size .* \(3,\), stream \(2,\)"),
-        (lambda: Oja([0.1, 0.2, 0.3], start=np.ones((2, 1, 5))), ValueError, r"\(3,\), start .* \(2,\)"),
-        (lambda: Oja(0.1, start=[[1.0], [2.0, 3.0]]), ValueError, r"start must have shape \(\.\.\., 1, 5\)"),
-        (lambda: Oja(0.1, start=np.zeros(5)), ValueError, "start must not be zero"),
-        (lambda: Oja(0.1, start=np.ones((2, 5)), n_components=2), ValueError, "start must have 2 linearly independent"),
-        (lambda: OjaGrid(stream=np.arange(3)), ValueError, r"stream must name one stream, .* \(3,\)"),
-    ],
-)
-def test_parameters_that_do_not_fit_are_named(made, kind, named):
-    with pytest.raises(kind, match=named):
-        made().fit(ROWS)
-
-
-@pytest.mark.parametrize("made", [*ESTIMATORS, GeometricMedianOja(0.1)], ids=lambda made: type(made).__name__)
-def test_no_result_before_the_first_row(made):
-    fresh = type(made)(**made.get_params())
-    for name in ("components_", "explained_energy_", "status_", "state_floats_"):
-        with pytest.raises(NotFittedError, match="has seen no rows yet"):
-            getattr(fresh, name)
-
-
-@pytest.mark.parametrize("made", [FrequentDirections(4), FrequentDirections(4, robust=True), CountSketch(64)], ids=repr)
-def test_an_energy_is_asked_of_vectors(made):
-    found = type(made)(**made.get_params()).fit(ROWS)
-    for v, kind, named in (
-        ("a", TypeError, "v must be a real"),
-        (np.ones(3), ValueError, r"v must have shape \(\.\.\., 5\), got \(3,\)"),
-        (np.full(5, np.nan), ValueError, "v must be finite"),
-    ):
-        with pytest.raises(kind, match=named):
-            found.energy(v)
