@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lrtheory import plotting
+from lrtheory.names import check_name
 from lrtheory.random import Stream
 from lrtheory.ssm import DiagonalSSM, poles, vandermonde
 from lrtheory.sweep import Experiment, grid, mean_claim, value_claim
@@ -72,16 +73,18 @@ def kernel_error(c):
     """
     if np.finfo(np.longdouble).eps > 1e-18:
         return {"error": np.nan}
+    algorithm = check_name("algorithm", c["algorithm"], (*ALGORITHMS, "complex64"))
+    check_name("dtype", c["dtype"], ("float32",) if algorithm == "complex64" else BOUNDS)
     w, x = nodes(c)
     exact = extended(w, x, c["length"])
-    if c["algorithm"] == "complex64":
+    if algorithm == "complex64":
         found = plain(w, x, c["length"])
     else:
         kind = np.complex64 if c["dtype"] == "float32" else np.complex128
         # float32 input is float32 in the nodes, too: the reference is the kernel of those
         w, x = w.astype(kind), x.astype(kind)
         exact = exact if kind is np.complex128 else extended(w, x, c["length"])
-        found = ALGORITHMS[c["algorithm"]](w, x, c["length"])
+        found = ALGORITHMS[algorithm](w, x, c["length"])
     return {"error": float(np.max(np.abs(found - exact)) / np.max(np.abs(exact)))}
 
 
@@ -104,9 +107,12 @@ def diagonal_form(c):
     return {"error": float(error), "units": float(error / (np.linalg.cond(V) * np.finfo(float).eps))}
 
 
+MEASURED = {"kernel": kernel_error, "diagonal form": diagonal_form}
+
+
 def run(cells, device):
     for c in cells:
-        yield c, kernel_error(c) if c["quantity"] == "kernel" else diagonal_form(c)
+        yield c, MEASURED[check_name("quantity", c["quantity"], MEASURED)](c)
 
 
 AXES = ["quantity", "algorithm", "init", "dtype", "N", "dt", "length", "readout", "seed"]

@@ -11,6 +11,7 @@ import functools
 import numpy as np
 
 from lrtheory import plotting
+from lrtheory.names import check_name
 from lrtheory.ssm import dense_basis, hippo_fout, hippo_legs, legs_basis, legs_normal_system, perturbed_legs, poles
 from lrtheory.sweep import Experiment, grid, share_claim, value_claim
 from lrtheory.sweep.frames import by_seed, cases, complete, finished
@@ -98,7 +99,7 @@ MADE = {
 
 def run(cells, device):
     for c in cells:
-        yield c, {"time": time_points(), **MADE[c["system"]](c)}
+        yield c, {"time": time_points(), **MADE[check_name("system", c["system"], MADE)](c)}
 
 
 AXES = ["system", "N", "order", "rule", "sigma", "seed"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from lrtheory import plotting
+from lrtheory.names import check_name
 from lrtheory.ssm import legs_normal_system, legs_system, theory
 from lrtheory.sweep import Experiment, grid, slope_claim, value_claim
 from lrtheory.sweep.frames import cases, complete, finished, where
@@ -104,7 +105,8 @@ PREDICTED = {
 
 def run(cells, device):
     for c in cells:
-        yield c, {"error": float(MEASURED[c["quantity"]](c)), "predicted": float(PREDICTED[c["quantity"]](c))}
+        quantity = check_name("quantity", c["quantity"], MEASURED)
+        yield c, {"error": float(MEASURED[quantity](c)), "predicted": float(PREDICTED[quantity](c))}
 
 
 AXES = ["quantity", "w", "dt", "order", "N"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from lrtheory import plotting
+from lrtheory.names import check_name
 from lrtheory.random import Stream
 from lrtheory.ssm import poles, sequential_scan
 from lrtheory.sweep import Experiment, grid, share_claim, value_claim
@@ -27,6 +28,7 @@ RECORD = 64  # lengths of noise: with 4, a fit of 64 states to noise of this ban
 FACTORS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 10.0)  # of all frequencies
 SCALED = ("legs", "inv", "lin", "quad")
 SAMPLES = 16  # in the shortest period of the noise, that a fit is made at
+TASKS = ("bump", "scaled", "noise", "history")
 SPACING = 0.125  # of the moments of a history, a quarter of the shortest period
 
 
@@ -121,6 +123,7 @@ def band_limited(length, dt, band, stream):
 def run(cells, device):
     """Cells differ in the delay only: one record and one factorisation serve them all."""
     c, x = cells[0], nodes(cells[0])
+    check_name("task", c["task"], TASKS)
     if c["task"] in ("bump", "scaled"):
         yield from ((cell, {"error": float(bump_error(cell, x))}) for cell in cells)
         return

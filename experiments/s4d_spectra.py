@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lrtheory import plotting
+from lrtheory.names import check_name
 from lrtheory.ssm import legs_spectrum, legs_spectrum_dense, poles, theory
 from lrtheory.sweep import Experiment, grid, slope_claim, value_claim
 from lrtheory.sweep.frames import cases, complete, finished, largest
@@ -36,6 +37,7 @@ def frequencies(c):
 def legs(c):
     """The closed-form spectrum, held against the dense eigenvalues, the sum rule and the leading terms for large N."""
     N = c["N"]
+    check_name("init", c["init"], ("legs",))
     w, b = legs_spectrum(N)
     dense = np.max(np.abs(legs_spectrum_dense(N)[0] / w - 1)) if N <= DENSE else np.nan
     order = np.argsort(w)
@@ -49,9 +51,12 @@ def legs(c):
     }
 
 
+MEASURED = {"frequencies": frequencies, "legs": legs}
+
+
 def run(cells, device):
     for c in cells:
-        yield c, frequencies(c) if c["quantity"] == "frequencies" else legs(c)
+        yield c, MEASURED[check_name("quantity", c["quantity"], MEASURED)](c)
 
 
 AXES = ["quantity", "init", "N"]

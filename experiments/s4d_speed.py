@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from lrtheory import plotting
+from lrtheory.names import check_name
 from lrtheory.random import Stream
 from lrtheory.ssm import DiagonalSSM, poles, vandermonde
 from lrtheory.sweep import Experiment, grid, median_claim
@@ -52,7 +53,7 @@ def run(cells, device):
         a = poles(c["N"], "lin")
         w, x = DiagonalSSM(a, np.ones_like(a), C[0] + 1j * C[1], c["dt"]).log_nodes()
         options = {"tolerance": 0.0} if c["algorithm"] in UNTRUNCATED else {}
-        algorithm, seconds = ALGORITHMS[c["algorithm"]], []
+        algorithm, seconds = ALGORITHMS[check_name("algorithm", c["algorithm"], ALGORITHMS)], []
         for _ in range(REPEATS + 1):
             began = time.perf_counter()
             algorithm(w, x, c["length"], **options)

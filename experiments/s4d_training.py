@@ -17,6 +17,7 @@ import numpy as np
 from lrtheory import plotting
 from lrtheory.backend import as_array
 from lrtheory.first_order import Adam
+from lrtheory.names import check_name
 from lrtheory.random import Stream
 from lrtheory.solve import solve
 from lrtheory.ssm import AliasingWarning, KernelFit, random_kernel, s4d
@@ -53,7 +54,7 @@ PRESETS = {
 
 def draw(c, purpose, seed):
     """The kernel to be matched, and the system to start from."""
-    stream = Stream(seed, purpose)
+    stream = Stream(seed, check_name("purpose", purpose, ("tuning", "test")))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AliasingWarning)  # training moves the poles
         # a memory of 2 / dt steps, from a fifth of the window to twice the window

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lrtheory import plotting
+from lrtheory.names import check_name
 from lrtheory.random import Stream
 from lrtheory.ssm import DiagonalSSM, balanced_truncation, hankel_singular_values, poles
 from lrtheory.ssm.legs import legs_spectrum
@@ -76,7 +77,7 @@ MEASURED = {"values": values, "truncation": truncation, "aliasing": aliasing}
 
 def run(cells, device):
     for c in cells:
-        yield c, MEASURED[c["quantity"]](c)
+        yield c, MEASURED[check_name("quantity", c["quantity"], MEASURED)](c)
 
 
 AXES = ["quantity", "init", "N", "rank", "dt", "window", "seed"]

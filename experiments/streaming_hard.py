@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from lrtheory import plotting
+from lrtheory.names import check_name
 from lrtheory.random import Stream
 from lrtheory.streaming import AdaOja, FrequentDirections, HeavyBlockPower, HistoryPCA, Oja, instances, theory
 from lrtheory.streaming.metrics import corr2
@@ -45,7 +46,7 @@ PRESETS = {
 
 
 def instance(c):
-    decoy = c["instance"] == "decoy"
+    decoy = check_name("instance", c["instance"], ("hard", "decoy")) == "decoy"
     gap = DECOY * c["k"] if decoy else float(c["k"])
     return instances.hard(c["d"], c["k"], gap, decoy=decoy).ordered("random", Stream(c["seed"], "order"))
 
@@ -60,7 +61,8 @@ def run(cells, device):
             row = made.rows[[int(np.argmax(made.row_energies))]].toarray()[0]
             yield c, {"corr2": corr2(row, made.direction)}
         else:
-            yield c, judged(OTHERS[c["method"]](stream).fit(made.rows), made.direction)
+            name = check_name("method", c["method"], ("oja", "heaviest_row", *OTHERS))
+            yield c, judged(OTHERS[name](stream).fit(made.rows), made.direction)
 
 
 def all_rates(made, c, stream):

@@ -7,9 +7,10 @@ import functools
 import numpy as np
 
 from lrtheory import datasets, plotting
+from lrtheory.names import check_name
 from lrtheory.random import Stream
 from lrtheory.streaming.instances import row_order
-from lrtheory.streaming.methods import method
+from lrtheory.streaming.methods import METHODS, method
 from lrtheory.streaming.metrics import energy_ratio
 from lrtheory.streaming.offline import top_directions
 from lrtheory.streaming.trials import judged
@@ -21,11 +22,14 @@ ROWS = {"digits": datasets.digits, "mnist": datasets.mnist}
 """Of MNIST the files must be there: see `lrtheory.datasets.mnist`."""
 
 
+MEANS = ("kept", "subtracted")
+
+
 def preset(data, seeds):
-    shared = dict(data=data, mean=["kept", "subtracted"], seed=range(seeds))
+    shared = dict(data=data, mean=MEANS, seed=range(seeds))
     rates = np.round(4.0 * np.geomspace(0.25, 512.0, 12), 3)  # times s_1^2
     return (
-        grid(method="offline", data=data, mean=["kept", "subtracted"])
+        grid(method="offline", data=data, mean=MEANS)
         + grid(method=["adaoja", "oja_grid", "ccipca"], **shared)
         + grid(method="oja", step_size=rates, **shared)
         + grid(method="history", block_size=20, **shared)
@@ -46,8 +50,8 @@ PRESETS = {
 @functools.lru_cache(maxsize=2)
 def matrix(data, mean):
     """The rows, the two largest s_j^2 and the first two directions."""
-    rows = np.asarray(ROWS[data](), dtype=np.float64)
-    if mean == "subtracted":
+    rows = np.asarray(ROWS[check_name("data", data, ROWS)](), dtype=np.float64)
+    if check_name("mean", mean, MEANS) == "subtracted":
         rows = rows - rows.mean(axis=0)
     return rows, *top_directions(rows, 2)
 
@@ -55,7 +59,7 @@ def matrix(data, mean):
 def run(cells, device):
     rows, energies, directions = matrix(cells[0]["data"], cells[0]["mean"])
     for c in cells:
-        if c["method"] == "offline":
+        if check_name("method", c["method"], ("offline", *METHODS)) == "offline":
             yield c, {"gap": energies[0] / energies[1], "top": energies[0], "frobenius2": float(np.sum(rows * rows))}
             continue
         shuffled = rows[row_order(rows, "random", stream=Stream(c["seed"], "order"))]
@@ -150,7 +154,7 @@ def figure(frame):
         fig, axes = plotting.panels(1, 2, height=2.6)
         frame = complete(finished(frame, "corr2"), [*AXES, *FOUND])
         rows = summary(frame[frame["method"] != "offline"]) if len(frame) else frame
-        for ax, mean, words in zip(axes, ("kept", "subtracted"), ("as they are", "centred"), strict=True):
+        for ax, mean, words in zip(axes, MEANS, ("as they are", "centred"), strict=True):
             part = where(rows, data="digits", mean=mean)
             if part.empty:
                 plotting.no_data(ax)

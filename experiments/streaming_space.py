@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lrtheory import plotting
+from lrtheory.names import check_name
 from lrtheory.random import Stream
 from lrtheory.streaming import instances, theory
 from lrtheory.streaming.methods import method
@@ -64,6 +65,7 @@ PRESETS = {
 
 def instance(c):
     stream = Stream(c.get("seed", 0), "rows")
+    check_name("instance", c["instance"], ("subset", "hard", "split", "pareto"))
     if c["instance"] == "subset":
         made = instances.heavy_subset(c["h"], c["quotient"])
     elif c["instance"] == "hard":

@@ -24,9 +24,7 @@ def floating(name: str, value: Array) -> Array:
 
 def numbers(name: str, value: Any) -> Array:
     """Return a finite floating-point array, real or complex."""
-    if not is_array(value):
-        raise TypeError(f"{name} must be an array, got {type(value).__name__}")
-    value = floating(name, value)
+    value = floating(name, an_array(name, value))
     xp = namespace(value)
     if not bool(xp.all(xp.isfinite(value))):
         raise ValueError(f"{name} must be finite")
@@ -63,8 +61,8 @@ def positive(name: str, value: Any) -> Any:
 
 
 def positive_number(name: str, value: Any) -> float:
-    if is_array(value):
-        raise TypeError(f"{name} must be a number, got an array")
+    if is_array(value) or isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
     return positive(name, value)
 
 
@@ -84,6 +82,27 @@ def _holds(condition: Callable[[Any], Any], value: Any) -> bool:
     return bool(namespace(value).all(condition(namespace(value)))) if is_array(value) else bool(condition(math))
 
 
+def an_array(name: str, value: Any) -> Array:
+    if not is_array(value):
+        raise TypeError(f"{name} must be an array, got {type(value).__name__}")
+    return value
+
+
+def function(name: str, value: Any, home: str) -> None:
+    """Raise TypeError unless a value can be called."""
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, one of {home} or of that kind, got {value!r}")
+
+
+def broadcast(**shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the common shape of the arguments with these names."""
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        given = " and ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"{', '.join(shapes)} must broadcast, got {given}") from None
+
+
 def count(name: str, value: Any, least: int = 1) -> int:
     """Return an integer that is not too small."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
@@ -97,12 +116,11 @@ def boolean(name: str, value: Any) -> None:
 
 
 def signal(
-    u: Any, x0: Any, poles: Array, dtype: Any, channels: tuple[int, ...]
+    u: Any, x0: Any, poles: Array, dtype: Any, channels: tuple[int, ...], state: str = "x0"
 ) -> tuple[Array, Array | None, tuple[int, ...]]:
-    """Return the input of a system with these poles, at least of the given dtype, its first state, and the batch shape
-    of both and the channels."""
-    if not is_array(u):
-        raise TypeError(f"u must be an array, got {type(u).__name__}")
+    """Return the input of a system with these poles, at least of the given dtype, its first state (the argument of that
+    name), and the batch shape of both and the channels."""
+    u = an_array("u", u)
     xp, modes = namespace(u, poles), poles.shape[-1]
     if xp.isdtype(u.dtype, "complex floating"):
         raise TypeError("u must be real: give Re u and Im u one after the other, the system is real and linear")
@@ -112,17 +130,17 @@ def signal(
     u = xp.astype(u, xp.result_type(u.dtype, dtype), copy=False)
     shapes = [tuple(u.shape[:-1]), channels]
     if x0 is not None:
-        x0 = vector("x0", x0)
+        x0 = vector(state, x0)
         if x0.shape[-1] != modes:
-            raise ValueError(f"x0 must have shape (..., {modes}), a number for each mode, got {x0.shape}")
+            raise ValueError(f"{state} must have shape (..., {modes}), a number for each mode, got {x0.shape}")
         shapes.append(tuple(x0.shape[:-1]))
         x0 = as_double(as_complex(x0))
     try:
         batch = channels if len(set(shapes)) == 1 else np.broadcast_shapes(*shapes)
     except ValueError:
         given = f"u {tuple(u.shape)}, channels {channels}"
-        given += "" if x0 is None else f", x0 {tuple(x0.shape)}"
-        raise ValueError(f"the leading axes of u, the channels and x0 must broadcast, got {given}") from None
+        given += "" if x0 is None else f", {state} {tuple(x0.shape)}"
+        raise ValueError(f"the leading axes of u, the channels and {state} must broadcast, got {given}") from None
     if not bool(xp.all(xp.isfinite(u))):
         raise ValueError("u must be finite")
     return u, x0, batch

@@ -20,6 +20,12 @@ from .discretization import _parameter, expm1_over, log_discretize
 from .systems import DiagonalSSM
 
 
+def check_system(name: str, system: Any) -> None:
+    """Raise TypeError for what is no DiagonalSSM."""
+    if not isinstance(system, DiagonalSSM):
+        raise TypeError(f"{name} must be a DiagonalSSM, got {type(system).__name__}")
+
+
 def weighted_modes(system: DiagonalSSM, discrete: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return (w, x), complex128 ``(*channels, M)``, of a stable system in continuous or in discrete time.
 
@@ -30,8 +36,7 @@ def weighted_modes(system: DiagonalSSM, discrete: bool) -> tuple[np.ndarray, np.
     ValueError
         If a pole does not decay.
     """
-    if not isinstance(system, DiagonalSSM):
-        raise TypeError(f"system must be a DiagonalSSM, got {type(system).__name__}")
+    check_system("system", system)
     if discrete:
         w, x = system.log_nodes()
     else:

@@ -8,6 +8,8 @@ from typing import Any
 from lrtheory.backend import Array, namespace
 
 from . import application, vandermonde
+from ._checks import an_array
+from ._realization import check_system
 from .systems import DiagonalSSM
 
 
@@ -30,6 +32,8 @@ def bidirectional_kernel(
     algorithm : callable
         See `DiagonalSSM.kernel`.
     """
+    check_system("forward", forward)
+    check_system("backward", backward)
     ahead, behind = forward.kernel(length, algorithm), backward.kernel(length, algorithm)
     xp = namespace(ahead, behind)
     ahead, behind = xp.broadcast_arrays(ahead, behind)
@@ -54,7 +58,9 @@ def apply_bidirectional(
     algorithm : callable
         See `DiagonalSSM.apply`.
     """
-    xp = namespace(u)
+    check_system("forward", forward)
+    check_system("backward", backward)
+    xp = namespace(an_array("u", u))
     ahead = forward.apply(u, algorithm=algorithm)
     behind = xp.flip(backward.apply(xp.flip(u, axis=-1), algorithm=algorithm), axis=-1)[..., 1:]
     return ahead + xp.concat([behind, xp.zeros_like(behind[..., :1])], axis=-1) if u.shape[-1] > 1 else ahead

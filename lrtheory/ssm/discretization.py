@@ -8,7 +8,7 @@ from typing import Any
 from lrtheory.backend import Array, is_array, like, namespace
 from lrtheory.names import check_name
 
-from ._checks import as_complex, numbers, positive, widened
+from ._checks import as_complex, broadcast, numbers, positive, widened
 
 RULES = {"forward euler": 0.0, "bilinear": 0.5, "backward euler": 1.0}
 """Rules by the name of a member of the generalised bilinear family."""
@@ -52,7 +52,11 @@ def discretize(a: Array, b: Array, dt: Any, rule: str | float = "zoh") -> tuple[
         If the rule is unknown, an entry is not finite, a step is not positive, or a pole falls on the rule's own,
         1 = rule dt a.
     """
-    x, bbar = log_discretize(numbers("a", a), numbers("b", b), dt, rule)
+    check_rule(rule, "rule")
+    a, b, dt = numbers("a", a), numbers("b", b), positive("dt", dt)
+    steps = {"dt (with an axis for modes)": (*dt.shape, 1)} if is_array(dt) else {}
+    broadcast(a=tuple(a.shape), b=tuple(b.shape), **steps)
+    x, bbar = log_discretize(a, b, dt, rule)
     xp = namespace(x)
     single = bbar.dtype in (xp.float32, xp.complex64)
     return xp.astype(xp.exp(x), xp.complex64 if single else xp.complex128, copy=False), bbar
@@ -116,10 +120,10 @@ def _log_bilinear(z: Array, rule: str | float) -> tuple[Array, Array]:
     return log_size + 1j * phase, 1 / denominator
 
 
-def check_rule(rule: str | float) -> None:
-    """Raise ValueError unless the rule is one of `discretize`."""
-    if rule not in ("zoh", "impulse"):
-        _parameter(rule)
+def check_rule(rule: str | float, name: str = "discretization") -> None:
+    """Raise ValueError, naming the argument, unless the rule is one of `discretize`."""
+    if not (isinstance(rule, str) and rule in ("zoh", "impulse")):
+        _parameter(rule, name)
 
 
 def steps_like(dt: Any, a: Array) -> Any:
@@ -135,10 +139,10 @@ def _parts(z: Array) -> tuple[Array, Array]:
     return (xp.real(z), xp.imag(z)) if xp.isdtype(z.dtype, "complex floating") else (z, xp.zeros_like(z))
 
 
-def _parameter(rule: str | float) -> float:
+def _parameter(rule: str | float, name: str = "rule") -> float:
     """Return the parameter in [0, 1] of a rule of the generalised bilinear family."""
     if isinstance(rule, str):
-        return RULES[check_name("rule", rule, NAMES)]
+        return RULES[check_name(name, rule, NAMES)]
     if isinstance(rule, bool) or not isinstance(rule, Real) or not 0 <= rule <= 1:
-        raise ValueError(f"rule must be a name, {', '.join(NAMES)}, or a number in [0, 1], got {rule!r}")
+        raise ValueError(f"{name} must be a name, {', '.join(NAMES)}, or a number in [0, 1], got {rule!r}")
     return float(rule)

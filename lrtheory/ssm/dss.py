@@ -7,7 +7,7 @@ from typing import Any
 
 from lrtheory.backend import Array, namespace
 
-from ._checks import as_double, count, numbers, real_numbers
+from ._checks import as_double, broadcast, count, function, numbers, real_numbers
 from .discretization import expm1_over, steps_like
 from .systems import DiagonalSSM
 from .vandermonde import naive
@@ -36,6 +36,7 @@ def dss_exp(
     """
     log_decay, frequency = real_numbers("log_decay", log_decay), real_numbers("frequency", frequency)
     W = numbers("W", W)
+    broadcast(log_decay=tuple(log_decay.shape), frequency=tuple(frequency.shape), W=tuple(W.shape))
     xp = namespace(log_decay, frequency, W)
     a = -xp.exp(log_decay) + 1j * frequency
     return DiagonalSSM(a, xp.ones_like(a), W, dt, discretization="zoh", conjugate_pairs=conjugate_pairs)
@@ -94,6 +95,8 @@ def dss_softmax_kernel(
        arXiv:2203.14343.
     """
     length, A, W = count("length", length), numbers("A", A), numbers("W", W)
+    broadcast(A=tuple(A.shape), W=tuple(W.shape))
+    function("algorithm", algorithm, "lrtheory.ssm.vandermonde")
     if not epsilon >= 0:
         raise ValueError(f"epsilon must be >= 0, got {epsilon!r}")
     xp = namespace(A, W)

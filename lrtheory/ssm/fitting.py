@@ -15,7 +15,7 @@ from lrtheory.backend import Array, is_array, like, namespace, to_numpy
 from lrtheory.random import Stream
 
 from ._realization import assemble
-from .discretization import log_discretize
+from .discretization import check_rule, log_discretize
 from .systems import DiagonalSSM
 
 _SLOWEST = 1e-12  # 1 - |abar| of a pole that the data put on or outside the unit circle
@@ -359,6 +359,7 @@ def _check(K: Any, rank: int, tolerance: float, refine: int) -> np.ndarray:
 
 
 def _check_step(dt: Any, channels: tuple[int, ...], discretization: str | float) -> None:
+    check_rule(discretization)
     log_discretize(-np.ones(1), np.ones(1), to_numpy(dt) if is_array(dt) else dt, discretization)
     shape = tuple(dt.shape) if is_array(dt) else ()
     if len(shape) > len(channels) or any(n not in (1, m) for n, m in zip(shape[::-1], channels[::-1], strict=False)):

@@ -374,7 +374,8 @@ def draw_steps(dt: Any, low: float, high: float, channels: tuple[int, ...], stre
             raise ValueError(f"dt must have one entry for each of the {math.prod(channels)} channels, got {dt.shape}")
         return np.reshape(steps, channels) if is_array(dt) else steps
     check_name("dt", dt, STEPS)
-    if not (0 < low <= high < math.inf):
+    low, high = positive_number("dt_min", low), positive_number("dt_max", high)
+    if low > high:
         raise ValueError(f"dt_min and dt_max must satisfy 0 < dt_min <= dt_max < inf, got {low!r} and {high!r}")
     H = math.prod(channels)
     if dt == "geometric":
@@ -390,7 +391,10 @@ def _host(value: Any) -> Any:
 
 
 def _check_ring(ring: tuple[float, float, float]) -> tuple[float, float, float]:
-    r_min, r_max, max_phase = ring
+    try:
+        r_min, r_max, max_phase = (float(value) for value in ring)
+    except (TypeError, ValueError):
+        raise TypeError(f"ring must be three numbers (r_min, r_max, max_phase), got {ring!r}") from None
     if not (0 <= r_min < r_max <= 1 and 0 < max_phase <= 2 * math.pi):
         raise ValueError(
             f"ring must be (r_min, r_max, max_phase) with 0 <= r_min < r_max <= 1, 0 < max_phase <= 2 pi, got {ring!r}"

@@ -12,7 +12,7 @@ import numpy as np
 from lrtheory.backend import Array, is_array, namespace
 from lrtheory.random import as_stream
 
-from ._checks import as_complex, as_double, boolean, count, numbers, positive, real_numbers
+from ._checks import as_complex, as_double, boolean, count, function, numbers, positive, real_numbers
 from .discretization import check_rule, log_discretize
 from .initialization import draw_steps, input_normalization, poles
 from .legs import legs_spectrum
@@ -141,6 +141,7 @@ class MIMODiagonalSSM:
         -----
         2 M (H_in + H_out) L operations in matrix products and the scan's, O(M L) memory.
         """
+        function("scan", scan, "lrtheory.ssm.scans")
         u = real_numbers("u", u)
         if u.ndim < 2 or u.shape[-1] != self.B.shape[1] or u.shape[-2] < 1:
             raise ValueError(f"u must be (..., L, {self.B.shape[1]}) with L >= 1, got {tuple(u.shape)}")

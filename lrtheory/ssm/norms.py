@@ -9,7 +9,7 @@ import numpy as np
 
 from lrtheory.backend import Array, is_array, like, namespace, to_numpy
 
-from ._realization import expm1, is_real, weighted_modes
+from ._realization import check_system, expm1, is_real, weighted_modes
 from .systems import DiagonalSSM
 
 _ANGLES = np.tan(np.linspace(-1.5, 1.5, 25))  # frequencies about a pole, in units of its decay: denser at its peak
@@ -29,6 +29,8 @@ def difference(first: DiagonalSSM, second: DiagonalSSM) -> DiagonalSSM:
     ValueError
         If steps or discretisations differ.
     """
+    check_system("first", first)
+    check_system("second", second)
     xp = namespace(first.A, second.A)
     steps = [np.asarray(to_numpy(s.dt) if is_array(s.dt) else s.dt) for s in (first, second)]
     if first.discretization != second.discretization or not np.all(steps[0] == steps[1]):

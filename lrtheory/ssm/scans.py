@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from lrtheory.backend import Array, is_numpy, namespace
+
+from ._checks import an_array, broadcast
 
 
 def sequential_scan(x: Array, v: Array, state: Array | None = None) -> Array:
@@ -29,7 +29,7 @@ def sequential_scan(x: Array, v: Array, state: Array | None = None) -> Array:
     -----
     M L multiplications in L steps; compiled for NumPy arrays.
     """
-    xp = namespace(x, v)
+    xp = namespace(an_array("x", x), an_array("v", v))
     turn, v = _with_state(xp, x, v, state)
     if is_numpy(turn, v):
         from lrtheory.ssm import _cpu_scans
@@ -54,7 +54,7 @@ def associative_scan(x: Array, v: Array, state: Array | None = None) -> Array:
     .. [2] J. T. H. Smith, A. Warrington, S. W. Linderman, Simplified state space layers for sequence modeling, ICLR
        2023, arXiv:2208.04933.
     """
-    xp = namespace(x, v)
+    xp = namespace(an_array("x", x), an_array("v", v))
     _, v = _with_state(xp, x, v, state)
     return _scan(xp, xp.astype(x, xp.complex128, copy=False)[..., None, :], v)
 
@@ -77,12 +77,16 @@ def _scan(xp: Any, x: Array, v: Array) -> Array:
 
 def _with_state(xp: Any, x: Array, v: Array, state: Array | None) -> tuple[Array, Array]:
     """Return exp(x), and v with the previous state's share in its first entry, both in double precision."""
+    if x.ndim < 1 or v.ndim < 2:
+        raise ValueError(f"x must be (..., M) and v (..., L, M), got {tuple(x.shape)} and {tuple(v.shape)}")
     turn = xp.exp(xp.astype(x, xp.complex128, copy=False))
     v = xp.astype(v, xp.complex128, copy=False)
-    shape = np.broadcast_shapes(tuple(v.shape), (*turn.shape[:-1], 1, turn.shape[-1]))
+    shape = broadcast(v=tuple(v.shape), x=(*turn.shape[:-1], 1, turn.shape[-1]))
     if state is not None:
-        first = turn * xp.astype(state, xp.complex128, copy=False)
-        shape = np.broadcast_shapes(shape, (*first.shape[:-1], 1, first.shape[-1]))
+        state = xp.astype(an_array("state", state), xp.complex128, copy=False)
+        broadcast(x=tuple(turn.shape), state=tuple(state.shape))
+        first = turn * state
+        shape = broadcast(v=shape, state=(*first.shape[:-1], 1, first.shape[-1]))
         v = xp.broadcast_to(v, shape)
         return turn, xp.concat([v[..., :1, :] + first[..., None, :], v[..., 1:, :]], axis=-2)
     return turn, xp.broadcast_to(v, shape)

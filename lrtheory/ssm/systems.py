@@ -14,7 +14,18 @@ import numpy as np
 from lrtheory.backend import Array, is_array, like, namespace
 from lrtheory.ssm import application, vandermonde
 
-from ._checks import as_complex, as_double, boolean, count, positive, positive_number, real_values, signal, vector
+from ._checks import (
+    as_complex,
+    as_double,
+    boolean,
+    count,
+    function,
+    positive,
+    positive_number,
+    real_values,
+    signal,
+    vector,
+)
 from ._matrices import multiplication, parts, readout
 from .discretization import check_rule, discretize, log_discretize
 
@@ -88,7 +99,7 @@ class DiagonalSSM:
         if self.allow_unstable:
             return
         if bool(xp.any(_re(self.A) >= 0)):
-            worst = float(xp.max(_re(self.A)))
+            worst = float(xp.max(_re(self.A))) + 0.0  # no -0
             raise ValueError(
                 f"the real parts of A must be negative, got up to {worst:g}; allow_unstable=True admits them"
             )
@@ -145,7 +156,8 @@ class DiagonalSSM:
 
     def log_nodes(self, rate: float = 1.0) -> tuple[Array, Array]:
         """Return (w, x) with K_l = Re sum_n w_n exp(l x_n): w = s C bbar, x = log abar, at the step ``rate * dt``."""
-        x, bbar = log_discretize(self.A, self.B, self.dt * rate, self.discretization)
+        dt = self.dt if rate == 1 else self.dt * positive_number("rate", rate)
+        x, bbar = log_discretize(self.A, self.B, dt, self.discretization)
         return self._scale * self.C * bbar, x
 
     def at_rate(self, rate: float) -> DiagonalSSM:
@@ -210,6 +222,7 @@ class DiagonalSSM:
         if rate != 1:
             return self.at_rate(rate).kernel(length, algorithm)
         length = count("length", length)
+        function("algorithm", algorithm, "lrtheory.ssm.vandermonde")
         self._check_growth(length, self.dtype)
         w, x = self.log_nodes()
         xp = namespace(w, x)
@@ -251,6 +264,7 @@ class DiagonalSSM:
         OverflowError
             If an unstable mode outgrows the dtype.
         """
+        function("algorithm", algorithm, "lrtheory.ssm.application")
         u, state, batch = self._signal(u, x0)
         y, last = algorithm(*self._response(u.dtype), u, state, return_state)
         if self.D is not None:
@@ -283,7 +297,7 @@ class DiagonalSSM:
         """
         if not is_array(u):
             u = like(real_values("u", u), _re(self.A), dtype=self.dtype)
-        u, state, batch = self._signal(u[..., None], x)
+        u, state, batch = self._signal(u[..., None], x, "x")
         xp = namespace(u)
         abar, b, c = self._step_weights
         now = b * u if state is None else abar * state + b * u
@@ -415,9 +429,9 @@ class DiagonalSSM:
         kind = xp.complex64 if dtype == xp.float32 else xp.complex128
         return x, xp.astype(b, kind, copy=False), xp.astype(c, kind, copy=False)
 
-    def _signal(self, u: Array, x0: Array | None) -> tuple[Array, Array | None, tuple[int, ...]]:
+    def _signal(self, u: Array, x0: Array | None, name: str = "x0") -> tuple[Array, Array | None, tuple[int, ...]]:
         """Return the checked input and state, and the batch shape."""
-        u, x0, batch = signal(u, x0, self.A, self.dtype, self.channels)
+        u, x0, batch = signal(u, x0, self.A, self.dtype, self.channels, name)
         self._check_growth(u.shape[-1], u.dtype)
         return u, x0, batch
 
@@ -427,10 +441,11 @@ class DiagonalSSM:
         x = self._nodes[0]
         xp = namespace(x)
         exponent = float(xp.max(xp.real(x))) * length if math.prod(x.shape) else 0.0
-        limit = LONGEST_EXPONENT["float32" if dtype == xp.float32 else "float64"]
+        kind = "float32" if dtype == xp.float32 else "float64"
+        limit = LONGEST_EXPONENT[kind]
         if exponent > limit:
             raise OverflowError(
-                f"an unstable mode grows by exp({exponent:.4g}) over {length} samples; {dtype} holds exp({limit:g})"
+                f"an unstable mode grows by exp({exponent:.4g}) over {length} samples; {kind} holds exp({limit:g})"
             )
 
     def _feed(self, like_this: Array) -> Array:

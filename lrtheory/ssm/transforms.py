@@ -5,6 +5,8 @@ from __future__ import annotations
 from lrtheory.backend import Array, namespace
 from lrtheory.names import check_name
 
+from ._checks import an_array
+
 TRANSFORMS = ("exp", "relu", "softplus", "sigmoid", "none")
 
 FLOOR = 1e-4  # the slowest decay that the inverse keeps, and that relu reaches
@@ -39,7 +41,7 @@ def real_part(theta: Array, transform: str = "exp") -> Array:
     .. [1] A. Gu, A. Gupta, K. Goel, C. Re, On the parameterization and initialization of diagonal state space models,
        NeurIPS 2022, arXiv:2206.11893. The constants are those of the released code.
     """
-    xp = namespace(theta)
+    xp = namespace(an_array("theta", theta))
     if check_name("transform", transform, TRANSFORMS) == "exp":
         return -xp.exp(theta)
     if transform == "relu":
@@ -53,7 +55,7 @@ def real_part(theta: Array, transform: str = "exp") -> Array:
 
 def real_part_slope(theta: Array, transform: str = "exp") -> Array:
     """Return the derivative of `real_part` with respect to theta (0 at the kink of relu)."""
-    xp = namespace(theta)
+    xp = namespace(an_array("theta", theta))
     if check_name("transform", transform, TRANSFORMS) == "exp":
         return -xp.exp(theta)
     if transform == "relu":
@@ -73,7 +75,7 @@ def real_part_parameter(re: Array, transform: str = "exp") -> Array:
     ValueError
         If the transform is unknown, or a real part is -1 or less, which the sigmoid does not reach.
     """
-    xp = namespace(re)
+    xp = namespace(an_array("re", re))
     check_name("transform", transform, TRANSFORMS)
     rate = xp.where(re > -FLOOR, xp.full_like(re, FLOOR), -re)  # NaN stays NaN
     if transform == "exp":

@@ -97,6 +97,7 @@ class StreamingEstimator(ABC):
 
     @property
     def status_(self) -> Any:
+        self._check_begun()
         return "ok"
 
     def fit(

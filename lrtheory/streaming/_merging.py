@@ -10,6 +10,7 @@ import numpy as np
 
 from lrtheory.backend import is_array
 from lrtheory.random import Stream, as_stream
+from lrtheory.streaming._checks import reals
 from lrtheory.streaming._estimator import StreamingEstimator
 from lrtheory.streaming.partitions import fit_tree
 from lrtheory.streaming.sources import Chunk, chunks, is_dask_array, is_file_list
@@ -172,7 +173,7 @@ def top_of(sketch: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 def sketched_energy(sketch: np.ndarray, v: Any) -> Any:
     """Return ``||S v||^2`` for v ``(..., d)``."""
-    v = np.asarray(v, dtype=np.float64)
+    v = np.asarray(reals("v", v))
     if v.shape[-1:] != sketch.shape[1:]:
         raise ValueError(f"v must have shape (..., {sketch.shape[1]}), got {v.shape}")
     return np.sum(np.square(v @ sketch.T), axis=-1)

@@ -103,7 +103,10 @@ def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
 
 def nonnegative(name: str, value: Any) -> np.ndarray:
     """Return finite numbers >= 0 as a float64 array."""
-    value = to_numpy(value) if is_array(value) else np.asarray(value)
+    try:
+        value = to_numpy(value) if is_array(value) else np.asarray(value)
+    except ValueError:  # a ragged sequence
+        raise TypeError(f"{name} must be a real number or an array of them, got {value!r}") from None
     if value.dtype.kind not in "iuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}")
     value = value.astype(np.float64)

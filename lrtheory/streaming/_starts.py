@@ -28,11 +28,14 @@ def start_rows(start: Any, k: int, d: int, batch_shape: tuple[int, ...], stream:
     """
     keys = as_stream(stream)
     if start is None:
-        shape = np.broadcast_shapes(batch_shape, keys.batch_shape)
+        shape = _broadcast(batch_shape, (), keys.batch_shape)
         columns = [Stream(*keys.path).child("start", d, j).normal((d,)) for j in range(k)]
         rows = np.stack(columns, axis=-2)
     else:
-        rows = to_numpy(start) if is_array(start) else np.asarray(start)
+        try:
+            rows = to_numpy(start) if is_array(start) else np.asarray(start)
+        except ValueError:  # a ragged sequence
+            raise ValueError(f"start must have shape (..., {k}, {d}), got {start!r}") from None
         if rows.dtype.kind not in "iuf":
             raise ValueError(f"start must hold real numbers, got dtype {rows.dtype}")
         rows = rows.astype(np.float64)
@@ -43,8 +46,9 @@ def start_rows(start: Any, k: int, d: int, batch_shape: tuple[int, ...], stream:
         if not np.isfinite(rows).all():
             raise ValueError("start must be finite")
         if (np.linalg.matrix_rank(rows) < k).any():
-            raise ValueError(f"start must have {k} linearly independent rows")
-        shape = np.broadcast_shapes(batch_shape, rows.shape[:-2], keys.batch_shape)
+            wanted = "not be zero" if k == 1 else f"have {k} linearly independent rows"
+            raise ValueError(f"start must {wanted}")
+        shape = _broadcast(batch_shape, rows.shape[:-2], keys.batch_shape)
     return aligned(np.broadcast_to(rows, (*shape, k, d)))
 
 
@@ -55,6 +59,17 @@ def aligned(values: np.ndarray) -> np.ndarray:
     copy = buffer[first : first + values.nbytes].view(values.dtype).reshape(values.shape)
     copy[...] = values
     return copy
+
+
+def _broadcast(steps: tuple[int, ...], start: tuple[int, ...], stream: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the batch shape of the three together."""
+    try:
+        return np.broadcast_shapes(steps, start, stream)
+    except ValueError:
+        given = {"step_size and schedule": steps, "start (without its last two axes)": start, "stream": stream}
+        raise ValueError(
+            "batch shapes must broadcast, got " + ", ".join(f"{name} {shape}" for name, shape in given.items() if shape)
+        ) from None
 
 
 def orthonormal_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -85,8 +85,8 @@ class FrequentDirections(MergeableEstimator):
     def energy(self, v: Any) -> Any:
         """Return the estimate of ``||A v||^2`` for v of shape ``(..., d)``: ``||S v||^2``, plus alpha ``||v||^2``."""
         self._check_begun()
-        norms2 = np.sum(np.square(np.asarray(v, dtype=np.float64)), axis=-1)
-        return sketched_energy(self._rows(), v) + self.alpha_ * norms2
+        kept = sketched_energy(self._rows(), v)
+        return kept + self.alpha_ * np.sum(np.square(np.asarray(v, dtype=np.float64)), axis=-1)
 
     def evidence(self) -> dict[str, Any]:
         """Return what `certificates.certify` takes as evidence about any v: F^2, S and its error (of divided rows)."""

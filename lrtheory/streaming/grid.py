@@ -91,6 +91,8 @@ class OjaGrid(_RowSteps):
         n_rates = math.ceil(math.log2(d)) + 6 if self.n_rates is None else integer("n_rates", self.n_rates)
         self._largest = n_rates - 1 + math.log2(max(math.log(d), 1.0) / 2)  # log2 of eta F^2
         self._first = start_rows(self.start, 1, d, (), stream)
+        if stream.batch_shape:
+            raise ValueError(f"stream must name one stream, got a batch of shape {stream.batch_shape}")
         if self._first.ndim != 2:
             raise ValueError(f"start must have shape ({d},), got {np.shape(self.start)}")
         self._sketch = CountSketch(self.n_buckets, check_finite=False, stream=stream.child("grid"))

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from lrtheory.backend import is_array, is_cupy, to_numpy
-from lrtheory.names import check_name
+from lrtheory.names import check_name, nearest
 from lrtheory.random import Stream, as_stream
 
 Chunk = Any
@@ -75,8 +75,10 @@ def chunks(
         isinstance(chunk_rows, bool) or not isinstance(chunk_rows, (int, np.integer)) or chunk_rows < 1
     ):
         raise ValueError(f"chunk_rows must be an integer >= 1 or None, got {chunk_rows!r}")
-    if not is_array(order):
+    if isinstance(order, str):
         check_name("order", order, ORDERS)
+    elif not is_array(order):
+        raise TypeError(f"order must be 'stored', 'random' or an array of row numbers, got {type(order).__name__}")
     stream = as_stream(stream)
     if isinstance(source, (str, Path)):
         return _of_file(Path(source), chunk_rows, order, stream)
@@ -182,7 +184,10 @@ def file_rows(path: Path) -> int:
 
 
 def _check_file(path: Path) -> None:
-    check_name("kind of file", path.suffix, SUFFIXES)
+    if path.is_dir():
+        raise ValueError(f"{str(path)!r} is a directory: give the paths of its files as a list")
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"no kind of file {path.suffix!r}, of {str(path)!r}{nearest(path.suffix, SUFFIXES)}")
     if not path.is_file():
         raise ValueError(f"no file {str(path)!r}")
 
@@ -394,6 +399,8 @@ def _matrix(batch: Any) -> np.ndarray:
 def _called(source: Callable[[np.random.Generator], Any], generator: np.random.Generator) -> Iterator[Any]:
     found = source(generator)
     if not (_is_sparse(found) or is_array(found)):
+        if found is not None and not isinstance(found, Iterable):
+            raise TypeError(f"a callable must return rows, chunks of rows or None, got {type(found).__name__}")
         yield from () if found is None else found
         return
     while found is not None:
@@ -406,6 +413,8 @@ def _of_items(items: Iterable[Any]) -> Iterator[Chunk]:
     held: list[np.ndarray] = []
     for item in items:
         row = None if _is_sparse(item) else host_array(item)
+        if row is not None and row.ndim == 0:
+            raise TypeError(f"an iterable must give rows (d,) or chunks (m, d), got an item {item!r}")
         if row is not None and row.ndim == 1:
             if held and row.shape != held[0].shape:
                 raise ValueError(f"rows must all have the same width, got {held[0].size} and {row.size} columns")

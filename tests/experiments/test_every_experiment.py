@@ -77,3 +77,19 @@ def test_every_claim_of_the_small_preset_holds(name, tmp_path):
     made = experiment(name)
     frame = run(made, out=tmp_path)
     assert {claim.id: claim.verdict for claim in made.claims(frame) if claim.verdict != "holds"} == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_word_that_an_experiment_does_not_know_is_refused(name):
+    """`--set axis=word` takes any word: a slip must not run as something else under that name."""
+    made = experiment(name)
+    cells = tiny(made, "small")
+    words = {axis for cell in cells for axis, value in cell.items() if isinstance(value, str)}
+    for axis in words:
+        kinds = {}
+        for cell in cells:
+            if axis in cell:
+                kinds.setdefault(tuple(sorted((a, v) for a, v in cell.items() if isinstance(v, str))), cell)
+        for cell in kinds.values():
+            with pytest.raises(ValueError, match="'nonsense'"):
+                list(made.run([cell | {axis: "nonsense"}], "cpu"))

@@ -246,7 +246,7 @@ def test_bad_input_is_refused():
         fit_kernel(kernel, 1, dt=0.0)
     with pytest.raises(ValueError, match=r"dt must have the shape of K without its last axis, \(\), got \(3,\)"):
         fit_kernel(kernel, 1, dt=np.ones(3))
-    with pytest.raises(ValueError, match="no rule"):
+    with pytest.raises(ValueError, match="no discretization"):
         fit_kernel(kernel, 1, discretization="tustin")
     with pytest.raises(ValueError, match="which no stable pole has under the rule 'backward euler'"):
         # 1 - 1 / z of a fast oscillation lies in the right half plane

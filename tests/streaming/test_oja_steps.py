@@ -95,8 +95,16 @@ def test_schedules_may_differ_between_members(members):
         assert_same(found.components_[b, 0], plain(rows, table[:, b], start_of())[0], 1e-10)
 
 
-@pytest.mark.parametrize("made", [Oja(0.1), Oja(0.1, n_components=2), Oja(np.full(20, 0.1)), Krasulina(0.1)], ids=repr)
-@pytest.mark.parametrize("schedule", ["inv", "inv_sqrt", lambda t: t**-0.7, np.linspace(1, 0.1, 90)], ids=str)
+@pytest.mark.parametrize(
+    "made",
+    [Oja(0.1), Oja(0.1, n_components=2), Oja(np.full(20, 0.1)), Krasulina(0.1)],
+    ids=["one", "two components", "20 members", "Krasulina"],
+)
+@pytest.mark.parametrize(
+    "schedule",
+    ["inv", "inv_sqrt", lambda t: t**-0.7, np.linspace(1, 0.1, 90)],
+    ids=["inv", "inv_sqrt", "callable", "array"],
+)
 def test_schedules_go_on_from_chunk_to_chunk(made, schedule):
     rows = rows_of()
     whole, parts = (type(made)(**made.get_params() | dict(schedule=schedule, t0=3)) for _ in range(2))

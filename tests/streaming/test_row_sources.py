@@ -207,7 +207,6 @@ def test_a_callable_is_called_until_it_has_no_more():
         ("rows.txt", "npy"),
         ("none.npy", "no file"),
         ([ROWS[:2][None]], r"\(1, 2, 5\)"),
-        ([None], r"\(m, d\), got \(\)"),
     ],
 )
 def test_bad_sources_are_named(given, named):
