@@ -1,6 +1,6 @@
 """Streaming top-eigenvector estimation: one pass over the rows of a matrix, O(d) to O(h d) memory, every order."""
 
-from lrtheory.streaming import certificates, instances, metrics, theory
+from lrtheory.streaming import certificates, instances, metrics, theory, transfers
 from lrtheory.streaming.adaoja import AdaOja
 from lrtheory.streaming.count_sketch import CountSketch
 from lrtheory.streaming.directions import FrequentDirections
@@ -42,4 +42,5 @@ __all__ = [
     "instances",
     "metrics",
     "theory",
+    "transfers",
 ]

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lrtheory.backend import Array
+from lrtheory.backend import Array, is_cupy
 from lrtheory.names import check_name
 from lrtheory.random import Stream
 from lrtheory.streaming.sources import Chunk, check_width, chunks, first_not_finite
@@ -68,6 +68,7 @@ class StreamingEstimator(ABC):
     _dtype: Any
 
     checks_first = False
+    _takes_device_rows = False
     _first_row = 0  # its number in the stream of which this is a part
 
     def _foresee(self, source: Any, order: Any) -> None:
@@ -213,12 +214,14 @@ class StreamingEstimator(ABC):
 
     def _take(self, chunk: Chunk) -> None:
         m, d = chunk.shape
+        if is_cupy(chunk):
+            self._check_device_rows()
         if not hasattr(self, "n_seen_"):
             self._start(d, chunk.dtype)
         check_width(chunk, self.n_features_in_)
         if m == 0:
             return
-        dense = isinstance(chunk, np.ndarray)
+        dense = isinstance(chunk, np.ndarray) or is_cupy(chunk)
         if self.center and not dense:
             raise ValueError("center=True would make sparse rows dense: center them before, or give center=False")
         rows, scale = self._scaled(chunk)
@@ -246,6 +249,12 @@ class StreamingEstimator(ABC):
         self.scale_ = scale
         if mean is not None:
             self.mean_ = mean
+
+    def _check_device_rows(self) -> None:
+        if not self._takes_device_rows:
+            raise TypeError(f"{self!r} takes rows in the host's memory, got a CuPy array")
+        if self.center or isinstance(self.scale, str):
+            raise TypeError("rows on a device need center=False and a scale that is a number")
 
     def _start(self, d: int, dtype: Any) -> None:
         for name in ("center", "check_finite"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import twin
+from lrtheory.backend import is_cupy, twin
 from lrtheory.streaming._checks import integer
 from lrtheory.streaming._estimator import positive, squared_norm
 from lrtheory.streaming.sources import Chunk
@@ -22,6 +22,8 @@ def add_products(rows: Chunk, w: np.ndarray, y: np.ndarray) -> float:
 
     For k = 1 and few members row by row, which gives the same bits for every division of the rows into calls.
     """
+    if is_cupy(rows):
+        return twin("lrtheory.streaming.", rows).add_products(rows, w, y)
     members, k, d = w.shape
     kernels = twin("lrtheory.streaming.power", w)
     if k == 1 and members == 1:

@@ -93,6 +93,13 @@ class Rates:
         varied = varied.reshape(m, *(1,) * (axes - (varied.ndim - 1)), *varied.shape[1:])
         return varied * self.step_size
 
+    def of_members(self, seen: int, m: int, batch_shape: tuple[int, ...]) -> np.ndarray:
+        """Return the rates ``(m, B)`` of the B members of a batch to whose shape they broadcast."""
+        rates = self(seen, m)
+        missing = len(batch_shape) - (rates.ndim - 1)
+        rates = rates.reshape(m, *(1,) * missing, *rates.shape[1:])
+        return np.broadcast_to(rates, (m, *batch_shape)).reshape(m, -1)
+
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
     try:

@@ -86,6 +86,10 @@ class AdaOja(_RowSteps):
         self._sums, self._count = np.zeros_like(self._w), 0
 
     @property
+    def _takes_device_rows(self) -> bool:  # type: ignore[override]
+        return self.n_components == 1 and self.batch_size == 1
+
+    @property
     def checks_first(self) -> bool:  # type: ignore[override]
         return not self._by_rows
 

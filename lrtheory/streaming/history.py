@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, twin
+from lrtheory.backend import Array, is_cupy, twin
 from lrtheory.random import Stream
 from lrtheory.streaming._checks import integer
 from lrtheory.streaming._estimator import StreamingEstimator, squared_norm
@@ -83,6 +83,10 @@ class HistoryPCA(StreamingEstimator):
         self.check_finite = check_finite
         self.stream = stream
 
+    @property
+    def _takes_device_rows(self) -> bool:  # type: ignore[override]
+        return self.inner == 1
+
     def _begin(self, d: int) -> None:
         self._size = integer("block_size", self.block_size)
         self._repeats = integer("inner", self.inner)
@@ -95,7 +99,7 @@ class HistoryPCA(StreamingEstimator):
         self._open: list[Chunk] = []
 
     def _absorb(self, rows: Chunk) -> float:
-        if self._repeats == 1 and self._w.shape[1] == 1 and self._w.shape[0] < MANY:
+        if self._repeats == 1 and self._w.shape[1] == 1 and self._w.shape[0] < MANY and not is_cupy(rows):
             return self._by_rows(rows)
         total, first = 0.0, 0
         while first < rows.shape[0]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import Array, twin
+from lrtheory.backend import Array, is_cupy, twin
 from lrtheory.random import Stream
 from lrtheory.streaming import _blocks
 from lrtheory.streaming._estimator import StreamingEstimator
@@ -38,6 +38,10 @@ class _RowSteps(StreamingEstimator):
         self._w = w.reshape(-1, k, d)
         self._scalars = first_scalars(self._w) if k == 1 else np.zeros((self._w.shape[0], SCALARS))
 
+    @property
+    def _takes_device_rows(self) -> bool:  # type: ignore[override]
+        return self.n_components == 1
+
     def _rates_of(self, m: int) -> np.ndarray:
         """Return the rates ``(m, B)`` of the next m rows."""
         raise NotImplementedError
@@ -48,6 +52,10 @@ class _RowSteps(StreamingEstimator):
     def _steps(self, rows: Chunk, rates: np.ndarray, seen: int) -> float:
         """Take rows after `seen` others with the rates ``(m, B)`` and return the sum of their squared norms."""
         members = self._w.shape[0]
+        if is_cupy(rows):
+            return twin("lrtheory.streaming.", rows).take(
+                rows, rates, KINDS[self._kind], seen, self._w[:, 0], self._scalars
+            )
         if members >= MANY and isinstance(rows, np.ndarray):
             return _blocks.take(rows, rates, KINDS[self._kind], seen, self._w[:, 0], self._scalars)
         if members == 1 or not isinstance(rows, np.ndarray):
@@ -196,8 +204,7 @@ class Oja(_RowSteps):
             self._log_lengths, self._before, self._since = np.zeros(shape), np.zeros(shape), np.zeros(shape)
 
     def _rates_of(self, m: int) -> np.ndarray:
-        rates = self._rates(self.n_seen_, m)
-        return np.broadcast_to(rates, (m, *self._batch_shape)).reshape(m, -1)
+        return self._rates.of_members(self.n_seen_, m, self._batch_shape)
 
     def _absorb(self, rows: Chunk) -> float:
         if self.n_components == 1:

@@ -58,6 +58,8 @@ class OjaPlusPlus(_RowSteps):
        rate, arXiv:1607.07837.
     """
 
+    _takes_device_rows = False
+
     def __init__(
         self,
         step_size: float | Array,
@@ -108,8 +110,7 @@ class OjaPlusPlus(_RowSteps):
         self._entered = np.concatenate([self._entered, np.full(group, seen)])
 
     def _rates_of(self, m: int) -> np.ndarray:
-        rates = self._rates(self.n_seen_, m)
-        return np.broadcast_to(rates, (m, *self._batch_shape)).reshape(m, -1)
+        return self._rates.of_members(self.n_seen_, m, self._batch_shape)
 
     def _absorb(self, rows: Chunk) -> float:
         rates, total, first = self._rates_of(rows.shape[0]), 0.0, 0

@@ -91,6 +91,8 @@ class BlockPower(StreamingEstimator):
     def _foresee(self, source: Any, order: Any) -> None:
         self._told_rows = row_count(source, order)
 
+    _takes_device_rows = True
+
     def _begin(self, d: int) -> None:
         n_rows = getattr(self, "_told_rows", None) if self.n_rows is None else self.n_rows
         self._partition = partition(d, self.n_blocks, self.block_size, n_rows, self.gap_guess)

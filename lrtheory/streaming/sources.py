@@ -12,6 +12,7 @@ dask array                      its blocks of rows, computed one after the other
 iterable of rows                `BUFFERED_ROWS` rows at a time
 iterable of chunks              as they come, of any number of rows
 callable                        see `chunks`
+CuPy array                      slices, which stay on the device; `transfers.on_device` brings rows there
 ==============================  ==========================================================================
 
 Rows are float64 or float32; booleans and integers become float64, half precision becomes float32.
@@ -26,12 +27,12 @@ from typing import Any
 
 import numpy as np
 
-from lrtheory.backend import is_array, is_cupy, to_numpy
+from lrtheory.backend import is_array, is_cupy, like, to_numpy
 from lrtheory.names import check_name, nearest
 from lrtheory.random import Stream, as_stream
 
 Chunk = Any
-"""A C-contiguous array ``(m, d)`` or a CSR array, of float64 or float32."""
+"""A C-contiguous array ``(m, d)``, of NumPy or CuPy, or a CSR array, of float64 or float32."""
 
 ORDERS = ("stored", "random")
 SUFFIXES = (".arrow", ".feather", ".npy", ".parquet")
@@ -66,7 +67,7 @@ def chunks(
     Raises
     ------
     TypeError
-        If the source is none of these, or lies on a device.
+        If the source is none of these.
     ValueError
         If it is not 2-d, has no column, is complex or holds objects; if chunks differ in width; if the order, the
         file's kind or `chunk_rows` is not among those accepted.
@@ -88,6 +89,8 @@ def chunks(
         if is_array(order):
             raise ValueError("the order of a source in parts must be 'stored' or 'random', got an array")
         return _same_width(_of_parts(source, chunk_rows, order, stream))
+    if is_cupy(source):
+        return _of_device(_two_d(source), chunk_rows, order, stream)
     if is_array(source) or hasattr(source, "__array__"):
         return _of_array(_two_d(host_array(source)), chunk_rows, order, stream, isinstance(source, np.memmap))
     if is_array(order) or order != "stored":
@@ -107,6 +110,9 @@ def as_chunk(rows: Any) -> Chunk:
 
     What is one already is returned as it is, read-only or not. Raises as `chunks` does.
     """
+    if is_cupy(rows):
+        chunk = _floating(_two_d(rows))
+        return chunk if chunk.flags.c_contiguous else chunk.copy()
     if not _is_sparse(rows):
         return np.ascontiguousarray(_floating(_two_d(host_array(rows))))
     _checked_sparse(rows)
@@ -277,6 +283,15 @@ def _of_array(
         yield as_chunk(rows[first : first + m] if numbers is None else rows[numbers[first : first + m]])
 
 
+def _of_device(rows: Any, chunk_rows: int | None, order: Any, stream: Stream) -> Iterator[Any]:
+    n, d = rows.shape
+    m = chunk_rows or max(1, VIEWED_ENTRIES // d)
+    numbers = _row_numbers(order, n, stream)
+    for first in range(0, n if numbers is None else numbers.size, m):
+        picked = slice(first, first + m) if numbers is None else like(numbers[first : first + m], rows, np.int64)
+        yield as_chunk(rows[picked])
+
+
 def _of_sparse(rows: Any, chunk_rows: int | None, order: Any, stream: Stream) -> Iterator[Any]:
     n, d = rows.shape
     m = chunk_rows or max(1, n * CHUNK_ENTRIES // max(rows.nnz, n, 1))
@@ -412,7 +427,7 @@ def _of_items(items: Iterable[Any]) -> Iterator[Chunk]:
     """Yield chunks as they come, and single rows `BUFFERED_ROWS` at a time."""
     held: list[np.ndarray] = []
     for item in items:
-        row = None if _is_sparse(item) else host_array(item)
+        row = None if _is_sparse(item) or (is_cupy(item) and item.ndim == 2) else host_array(item)
         if row is not None and row.ndim == 0:
             raise TypeError(f"an iterable must give rows (d,) or chunks (m, d), got an item {item!r}")
         if row is not None and row.ndim == 1:

@@ -86,6 +86,20 @@ def test_members_of_a_batch_are_single_runs(members, method):
             assert found.log_growth_[b] == pytest.approx(growth, rel=1e-9)
 
 
+@pytest.mark.parametrize("step_size", [0.1, [0.1, 0.3, 0.01]])
+@pytest.mark.parametrize("schedule", ["constant", "inv", np.linspace(1, 0.5, 90)], ids=["constant", "inv", "array"])
+def test_members_may_differ_in_their_starts_alone(step_size, schedule):
+    """With rates for all of them, or for the last axis."""
+    rows, starts = rows_of(), np.random.default_rng(5).standard_normal((4, 3, 1, D))
+    found = Oja(np.array(step_size), schedule=schedule, start=starts).fit(rows)
+    assert found.components_.shape == (4, 3, 1, D)
+    for i, j in np.ndindex(4, 3):
+        one = Oja(float(np.broadcast_to(step_size, 3)[j]), schedule=schedule, start=starts[i, j]).fit(rows)
+        assert_same(found.components_[i, j, 0], one.components_[0])
+    streams = Oja(0.1, schedule=schedule, stream=np.arange(5)).fit(rows)
+    assert_same(streams.components_[4, 0], Oja(0.1, schedule=schedule, stream=4).fit(rows).components_[0])
+
+
 @pytest.mark.parametrize("members", [2, 20])
 def test_schedules_may_differ_between_members(members):
     rows = rows_of()
