@@ -74,6 +74,7 @@ extern "C" __global__ void steps(
 """,
     variants=({"ROWS": ROWS, "LONG_STEP": LONG_STEP, "LN2": repr(math.log(2.0))},),
 )
+SOURCES = (STEPS,)
 
 
 def take(rows: Array, rates: np.ndarray, kind: int, seen: int, w: np.ndarray, scalars: np.ndarray) -> float:

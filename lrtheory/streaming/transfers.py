@@ -66,9 +66,7 @@ def _copied(found: Iterator[Any], device: str) -> Iterator[Any]:
                     memory[side] = cuda.alloc_pinned_memory(chunk.nbytes)
                 held = np.frombuffer(memory[side], chunk.dtype, chunk.size).reshape(chunk.shape)
                 held[...] = chunk
-                copying.wait_event(
-                    cuda.get_current_stream().record()
-                )  # older chunks are no longer read
+                copying.wait_event(cuda.get_current_stream().record())  # older chunks are no longer read
                 with copying:
                     moved = cupy.empty(chunk.shape, dtype=chunk.dtype)
                 to_device = cuda.runtime.memcpyHostToDevice
