@@ -191,7 +191,7 @@ def test_the_sum_of_all_squares_may_not_overflow(made):
 @pytest.mark.filterwarnings("error")
 def test_a_row_that_is_not_finite_is_named_and_leaves_no_trace(made, form, value):
     bad = ROWS[50:100].copy()
-    bad[3, 1], bad[10, 0] = value, np.nan
+    bad[3, 0], bad[10, 0] = value, np.nan  # of CSR rows the first entry
     found = read(made, ROWS[:50])
     with pytest.raises(ValueError, match="row 53 of the stream is not finite"):
         found.partial_fit(form(bad))

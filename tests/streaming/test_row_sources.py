@@ -9,7 +9,7 @@ import pytest
 from pyarrow import feather, parquet
 from scipy.sparse import coo_array, csr_array
 
-from lrtheory.streaming import Oja
+from lrtheory.streaming import Oja, sources
 from lrtheory.streaming.sources import CHUNK_ENTRIES, as_chunk, chunks, row_count
 
 ROWS = np.random.default_rng(0).standard_normal((700, 5))
@@ -149,6 +149,12 @@ def test_a_file_may_be_larger_than_memory(tmp_path):
 def test_large_arrays_come_in_pieces():
     rows = np.zeros((CHUNK_ENTRIES // 1000 + 5, 1000), dtype=np.float32)
     assert [chunk.shape[0] for chunk in chunks(rows)] == [CHUNK_ENTRIES // 1000, 5]
+
+
+def test_sparse_chunks_hold_so_many_stored_entries_and_rows(monkeypatch):
+    monkeypatch.setattr(sources, "CHUNK_ENTRIES", 100)
+    assert {chunk.shape[0] for chunk in chunks(csr_array(ROWS))} == {20}
+    assert {chunk.shape[0] for chunk in chunks(csr_array((700, 5)))} == {100}
 
 
 @pytest.mark.parametrize(
