@@ -256,6 +256,13 @@ def test_a_rate_that_is_too_small_says_so():
     rows = rows_of(500)
     found = Oja(np.array([1e-9, 0.1]), start=start_of()).fit(rows)
     assert list(found.status_) == ["no_growth", "ok"]
+    along = np.eye(D)[:1]
+    by_growth = Oja(np.exp([0.99, 1.01]) - 1, start=along[0]).fit(along)  # w <- (1 + eta) w
+    np.testing.assert_allclose(by_growth.log_growth_, [0.99, 1.01], rtol=1e-14)
+    assert list(by_growth.status_) == ["no_growth", "ok"]
+    two = Oja(10.0, n_components=2, start=np.eye(D)[:2])
+    assert two.partial_fit(along).status_ == "no_growth"  # the second has not grown
+    assert two.partial_fit(np.eye(D)[1:2]).status_ == "ok"
 
 
 def test_the_energy_is_that_of_the_answer_on_random_order():
