@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from lrtheory.streaming import Krasulina, Oja, metrics, theory
+from lrtheory.streaming import Krasulina, Oja, metrics, oja, theory
 from lrtheory.streaming._starts import orthonormal_rows
 from lrtheory.streaming.sampled import spiked
 
@@ -84,6 +84,16 @@ def test_members_of_a_batch_are_single_runs(members, method):
         assert found.explained_energy_[b] == pytest.approx(energy, rel=1e-9)
         if method is Oja:
             assert found.log_growth_[b] == pytest.approx(growth, rel=1e-9)
+
+
+def test_members_that_take_rows_a_few_at_a_time_are_single_runs(monkeypatch):
+    monkeypatch.setattr(oja, "CACHED_ENTRIES", 64)  # eight rows
+    rows, rates = rows_of(), np.array([0.01, 0.1])
+    found = Oja(rates, start=start_of()).fit(rows)
+    for b in range(2):
+        alone = Oja(rates[b], start=start_of()).fit(rows)
+        np.testing.assert_array_equal(found.components_[b], alone.components_)
+        np.testing.assert_array_equal(found.explained_energy_[b], alone.explained_energy_)
 
 
 @pytest.mark.parametrize("members", [2, 20])
