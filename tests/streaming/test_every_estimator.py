@@ -213,8 +213,9 @@ def test_results_are_snapshots_and_copies_go_on_alike(made):
     found.partial_fit(last)
     np.testing.assert_array_equal(components, kept[0])
     np.testing.assert_array_equal(energies, kept[1])
+    expected = copies[0].components_
     components[:], last[:] = 0, 7  # neither the result nor the rows are the state
-    np.testing.assert_array_equal(found.components_, copies[0].components_)
+    np.testing.assert_array_equal(found.components_, expected)
 
 
 @by_estimator
