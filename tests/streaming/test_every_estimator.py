@@ -114,6 +114,17 @@ def test_the_form_of_the_rows_does_not_matter(made):
 
 
 @by_estimator
+def test_read_only_rows_that_kernels_copy_in_parts(made):
+    rows = np.tile(ROWS, (60, 1)) * np.linspace(1, 2, 60 * N)[:, None]
+    fixed = rows.copy()
+    fixed.flags.writeable = False
+    found, expected = read(made, fixed), read(made, rows)
+    np.testing.assert_array_equal(found.components_, expected.components_)
+    np.testing.assert_array_equal(found.explained_energy_, expected.explained_energy_)
+    assert found.frobenius2_ == pytest.approx(np.sum(rows**2), rel=1e-12)
+
+
+@by_estimator
 def test_csr_rows_with_long_unsorted_and_repeated_indices(made):
     sparse = csr_array(np.where(np.abs(ROWS) > 0.5, ROWS, 0.0)).tocoo()
     order = np.random.default_rng(1).permutation(2 * sparse.nnz)
