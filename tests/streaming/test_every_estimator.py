@@ -149,6 +149,18 @@ def test_rows_one_by_one_and_zero_rows_between_them(made):
     assert after_zeros.frobenius2_ == pytest.approx(np.sum(ROWS**2), rel=1e-13)
 
 
+@by_estimator
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_zero_rows_are_no_steps(made, form):
+    """P11, where no block, batch or average counts rows and no row is hashed by its number."""
+    row_by_row = type(made) in (Oja, Krasulina, MatrixKrasulina, OjaGrid, HeavyRows, RowSampler, ClippedOja)
+    if not row_by_row and not (isinstance(made, AdaOja) and made.batch_size == 1):
+        return
+    with_zeros = np.insert(ROWS, [0, 0, 30, 77, 77, N], 0.0, axis=0)
+    assert len(with_zeros) == N + 6
+    assert_alike(read(made, form(with_zeros)).components_, read(made, ROWS).components_, 1e-10)
+
+
 def in_unit(made, unit):
     """The estimator for rows that are so many times as long."""
     if isinstance(made, AdaOja):
