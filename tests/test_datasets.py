@@ -1,5 +1,7 @@
 """Real data: what is read is what the sources say it is."""
 
+import gzip
+import hashlib
 import os
 
 import numpy as np
@@ -35,6 +37,20 @@ def test_a_missing_file_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv(datasets.VARIABLE, str(tmp_path))
     with pytest.raises(FileNotFoundError, match=f"{datasets.MNIST_FILE} in"):
         datasets.mnist()
+
+
+def test_an_idx_file_is_read_after_its_header(tmp_path, monkeypatch):
+    """A file of the right size whose checksum is taken for the original's, in the directory that is given."""
+    pixels = np.zeros((60_000, 784), dtype=np.uint8)
+    pixels[0, 0], pixels[1, 2], pixels[-1, -1] = 255, 51, 102
+    packed = gzip.compress(bytes(16) + pixels.tobytes(), compresslevel=1)
+    monkeypatch.setattr(datasets, "MNIST_SHA256", hashlib.sha256(packed).hexdigest())
+    monkeypatch.setenv(datasets.VARIABLE, str(tmp_path / "elsewhere"))
+    (tmp_path / datasets.MNIST_FILE).write_bytes(packed)
+    rows = datasets.mnist(tmp_path)
+    assert (rows.shape, rows.dtype) == ((60_000, 784), np.float32)
+    np.testing.assert_allclose(rows[[0, 1, -1], [0, 2, -1]], [1, 0.2, 0.4], rtol=1e-7)
+    assert np.count_nonzero(rows) == 3
 
 
 def test_another_file_of_that_name_is_refused(tmp_path):

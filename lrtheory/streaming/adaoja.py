@@ -34,6 +34,8 @@ class AdaOja(_RowSteps):
     Attributes
     ----------
     b_ : array ``(*batch,)``, or ``(*batch, k)`` for k > 1 or m > 1
+    log_growth_ : array of the same shape
+        Of the batches that are full.
 
     Notes
     -----

@@ -234,9 +234,7 @@ class HeavyRows(_KeepsHeavyRows, MergeableEstimator):
 
     def _join(self, other: HeavyRows) -> None:
         theirs = other._heavy
-        oldest = np.argsort(theirs.numbers)
-        numbers = self.n_seen_ + theirs.numbers[oldest]
-        self._heavy.offer(theirs.rows[oldest], theirs.energies[oldest], numbers)
+        self._heavy.offer(theirs.rows, theirs.energies, self.n_seen_ + theirs.numbers)
         self._heavy.largest_left = max(self._heavy.largest_left, theirs.largest_left)
 
     def _components(self) -> Array:

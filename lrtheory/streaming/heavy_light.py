@@ -159,12 +159,13 @@ class HeavyBlockPower(_HeavyAndLight, BlockPower):
         return (self._n_light / light if light else 0.0) * self._y + _products(kept, self._w)
 
     def _light_directions(self) -> np.ndarray:
-        if self._short:
-            return self._w[0]
-        sums = self._sums()
+        rest, sums = self._heavy.rows[self.n_heavy_ :], self._sums()
+        short = self._short
         if not self._together:
-            sums = sums + _products(self._heavy.rows[self.n_heavy_ :], self._w)
-        return next_directions(sums, self._w)[0][0]
+            joined = self._n_light - self._light_before + rest.shape[0]
+            short = short and 2 * joined < self._partition.length(self._closed)
+            sums = sums + _products(rest, self._w)
+        return self._w[0] if short else next_directions(sums, self._w)[0][0]
 
     @property
     def candidates_(self) -> Array:

@@ -17,24 +17,33 @@ def rows_of(n=120, seed=0):
 
 
 def plain(rows, start, size):
-    """W and b after the batches, the last one as short as it is."""
+    """W and b after the batches, the last one as short as it is; growth of the full ones, and energies of each."""
+    growth, energies = np.zeros(len(start)), []
     w, b = np.linalg.qr(start.T)[0].T, np.full(len(start), 1e-5)
     w *= np.sign(np.sum(w * start, axis=1))[:, None] if len(start) == 1 else 1
     for first in range(0, len(rows), size):
         y = rows[first : first + size]
+        energies.append(np.sum((y @ w.T) ** 2, axis=0))
         g = (y.T @ (y @ w.T)).T / len(y)
         b = np.sqrt(b**2 + np.sum(g**2, axis=1))
-        w = np.linalg.qr((w + g / b[:, None]).T)[0].T
-    return w, b
+        q, r = np.linalg.qr((w + g / b[:, None]).T)
+        w = q.T
+        growth += np.log(np.abs(np.diag(r))) * (len(y) == size)
+    return w, b, growth, energies
 
 
 @pytest.mark.parametrize(("k", "size"), [(1, 1), (1, 20), (1, 50), (2, 1), (3, 50)])
 def test_it_is_its_formula(k, size):
     start = np.random.default_rng(1).standard_normal((k, D))
-    w, b = plain(rows_of(), start, size)
+    w, b, growth, energies = plain(rows_of(), start, size)
     found = AdaOja(batch_size=size, n_components=k, start=start).fit(rows_of())
     np.testing.assert_allclose(metrics.corr2(found.components_, w), 1, atol=1e-12)
     np.testing.assert_allclose(found.b_, b if k > 1 or size > 1 else b[0], rtol=1e-12)
+    np.testing.assert_allclose(found.log_growth_, growth if k > 1 or size > 1 else growth[0], rtol=1e-10)
+    if k > 1 or size > 1:
+        np.testing.assert_allclose(found.explained_energy_, np.sum(energies, axis=0), rtol=1e-11)
+    else:  # of the newest half or more
+        np.testing.assert_allclose(found.explained_energy_, np.sum(energies[31:], axis=0) * 120 / 89, rtol=1e-11)
 
 
 @pytest.mark.parametrize("options", [dict(), dict(batch_size=16), dict(n_components=2, batch_size=5)])

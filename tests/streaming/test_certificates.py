@@ -95,6 +95,18 @@ def test_growth_bounds_the_error_of_oja_in_every_order(rows, order, rate, fallin
     assert known <= growth_sin2(rates.max(), second, growth)
 
 
+def test_growth_bound_is_nearly_attained():
+    """Rows (1, b_i) with b_i proportional to what <a_i, w> will be, and many rows before that make A^T A diagonal."""
+    eta, late, early = 0.01, 1500, 20_000
+    b = 0.1 * (1 + eta) ** np.arange(1.0 - late, 1.0)
+    rows = np.ones((early + late, 2))
+    rows[early:, 1], rows[:early, 1] = b, -np.sum(b) / early
+    assert abs(rows[:, 0] @ rows[:, 1]) < 1e-9
+    w, growth = oja(rows, np.full(len(rows), eta), np.array([1.0, 0.0]))
+    error, bound = sin2(w, np.eye(2)[0]), growth_sin2(eta, np.sum(rows[:, 1] ** 2), growth)
+    assert 0.9 * bound < error < bound < 0.01
+
+
 def test_growth_says_something_on_a_stream_with_a_gap():
     instance = hard(50, 6, 400.0)
     rows = instance.ordered("random").rows.toarray()
@@ -182,6 +194,11 @@ def test_certificates_are_never_wrong(rows, size, seed, oracle):
         if second > 1e-6 * top:
             assert found.gap[0] <= top / second * (1 + 1e-4)
             assert top / second <= found.gap[1] * (1 + 1e-4)
+
+
+def test_the_second_energy_is_at_most_half_of_all():
+    assert sketch_bounds(np.zeros((1, 3)), 1.0, 1.0) == (0.0, 1.0, 0.0, 0.5)
+    assert sketch_bounds(np.array([[0.0, 0.6**0.5, 0.0]]), 0.4, 1.0) == pytest.approx((0.6, 1.0, 0.0, 0.4))
 
 
 def test_a_user_gets_an_answer():

@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from lrtheory.streaming import instances, metrics
-from lrtheory.streaming.certificates import certify
+from lrtheory.streaming.certificates import certify, energy_guarantee
 from lrtheory.streaming.grid import SKIPPED, OjaGrid
 from lrtheory.streaming.oja import Oja
 
@@ -40,12 +40,24 @@ def test_the_heaviest_row_is_a_candidate_and_energies_are_those_of_the_sketch():
     rows[77] *= 5
     found = OjaGrid(stream=3).fit(rows)
     np.testing.assert_array_equal(found.heaviest_row_, rows[77])
+    np.testing.assert_array_equal(OjaGrid(scale=4.0).fit(rows).heaviest_row_, rows[77])
     np.testing.assert_allclose(found.candidates_[-1], rows[77] / np.linalg.norm(rows[77]), atol=1e-15)
     exact = np.sum((rows @ found.candidates_.T) ** 2, axis=0)
     np.testing.assert_allclose(found.candidate_energies_, exact, rtol=0.5)  # five deviations of 256 buckets
     winner = found.candidates_[np.argmax(found.candidate_energies_)]
     np.testing.assert_allclose(metrics.corr2(found.components_[0], winner), 1, atol=1e-14)
     assert found.explained_energy_[0] == found.candidate_energies_.max()
+    low = energy_guarantee(found.candidate_energies_.max(), 256, 0.9, candidates=len(found.candidates_))[0]
+    assert found.evidence(confidence=0.9)["energy"] == low
+
+
+def test_a_winner_that_has_not_grown_says_so():
+    """One rate, of log(d) / F^2 at most, and a start along v_1: it is better than any row, and has not been tested."""
+    made = instances.generic(600, D, 4.0)
+    found = OjaGrid(n_rates=1, start=made.direction).fit(made.rows)
+    assert metrics.corr2(found.components_[0], made.direction) > 0.99
+    assert 0 < found.log_growth_.max() < 1
+    assert found.status_ == "no_growth"
 
 
 def test_chunks_and_sparse_rows_change_nothing():

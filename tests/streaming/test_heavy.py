@@ -98,6 +98,15 @@ def test_centered_parts_that_keep_all_rows_merge_to_the_centered_whole():
     np.testing.assert_allclose(merged.kept_rows_.T @ merged.kept_rows_, around.T @ around, rtol=1e-10, atol=1e-10)
 
 
+def test_saturated_says_that_a_heavy_row_was_lost():
+    """From F^2 / (d log d) on, here 0.303 F^2; also where the other part has lost it."""
+    for energies, status in (([0.5, 0.5], "saturated"), ([0.69, 0.31], "saturated"), ([0.7, 0.3], "ok")):
+        rows = np.sqrt(energies)[:, None] * np.eye(3)[:2]
+        assert HeavyRows(1).fit(rows).status_ == HeavyRows(1).fit(rows[::-1]).status_ == status
+        assert HeavyRows(2).fit(rows).status_ == "ok"
+        assert HeavyRows(1).partial_fit(1e-3 * np.eye(3)).merge(HeavyRows(1).fit(rows)).status_ == status
+
+
 def test_merging_with_none_seen():
     rows = matrix(9, 3)
     seen, fresh = HeavyRows(3).fit(rows), HeavyRows(3)

@@ -98,6 +98,31 @@ def test_heavy_block_power_is_the_algorithm_as_described(n, d, h, blocks, combin
     assert found.n_blocks_ == blocks
 
 
+@pytest.mark.parametrize("combine", ["select", "rayleigh_ritz"])
+@pytest.mark.parametrize("seed", range(4))
+def test_kept_rows_that_are_not_heavy_join_the_last_block(combine, seed):
+    rows = np.random.default_rng(seed).standard_normal((40, 6)) * 0.8 ** np.arange(6)
+    found = HeavyBlockPower(6, combine=combine, n_buckets=16, n_blocks=3, stream=seed).fit(rows)
+    assert found.n_heavy_ < 6
+    start = start_rows(None, 1, 6, (), seed)[0]
+    expected = heavy_block_power(rows, 6, 3, combine, 16, start, Stream(seed).child("sketch"))
+    assert sin2(found.components_[0], expected) < 1e-12
+
+
+@pytest.mark.parametrize(("h", "used"), [(0, 20), (2, 20), (64, 22)])
+def test_a_short_open_block_counts_with_the_rows_that_join_it(h, used):
+    """None is heavy: of 22 rows in blocks of 10, two are too few, and all 22, where none left the heap, are not."""
+    rows, start = np.random.default_rng(3).standard_normal((22, 4)), np.array([1.0, 2, 0, 1])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)  # equal norms: the first rows are kept
+    rows *= np.linspace(1.01, 1, 22)[:, None]
+    found = HeavyBlockPower(h, combine="select", n_buckets=16, block_size=10, start=start).fit(rows)
+    assert found.n_heavy_ == 0
+    w = start
+    for block in [rows] if used == 22 else [rows[h:10], rows[10:20]]:
+        w = unit(block.T @ (block @ w))
+    assert sin2(found.components_[0], w) < 1e-24
+
+
 @given(n=st.integers(2, 60), d=st.integers(3, 9), h=st.integers(0, 9), size=st.integers(1, 9), seed=seeds())
 def test_heavy_history_is_the_stack_of_kept_rows_and_the_history(n, d, h, size, seed):
     rows = matrix(n, d, seed)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from lrtheory.streaming import Krasulina, Oja, metrics, theory
+from lrtheory.streaming import Krasulina, Oja, metrics, oja, theory
 from lrtheory.streaming._starts import orthonormal_rows
 from lrtheory.streaming.sampled import spiked
 
@@ -98,6 +98,16 @@ def test_members_may_differ_in_their_starts_alone(step_size, schedule):
         assert_same(found.components_[i, j, 0], one.components_[0])
     streams = Oja(0.1, schedule=schedule, stream=np.arange(5)).fit(rows)
     assert_same(streams.components_[4, 0], Oja(0.1, schedule=schedule, stream=4).fit(rows).components_[0])
+
+
+def test_members_that_take_rows_a_few_at_a_time_are_single_runs(monkeypatch):
+    monkeypatch.setattr(oja, "CACHED_ENTRIES", 64)  # eight rows
+    rows, rates = rows_of(), np.array([0.01, 0.1])
+    found = Oja(rates, start=start_of()).fit(rows)
+    for b in range(2):
+        alone = Oja(rates[b], start=start_of()).fit(rows)
+        np.testing.assert_array_equal(found.components_[b], alone.components_)
+        np.testing.assert_array_equal(found.explained_energy_[b], alone.explained_energy_)
 
 
 @pytest.mark.parametrize("members", [2, 20])
@@ -278,6 +288,13 @@ def test_a_rate_that_is_too_small_says_so():
     rows = rows_of(500)
     found = Oja(np.array([1e-9, 0.1]), start=start_of()).fit(rows)
     assert list(found.status_) == ["no_growth", "ok"]
+    along = np.eye(D)[:1]
+    by_growth = Oja(np.exp([0.99, 1.01]) - 1, start=along[0]).fit(along)  # w <- (1 + eta) w
+    np.testing.assert_allclose(by_growth.log_growth_, [0.99, 1.01], rtol=1e-14)
+    assert list(by_growth.status_) == ["no_growth", "ok"]
+    two = Oja(10.0, n_components=2, start=np.eye(D)[:2])
+    assert two.partial_fit(along).status_ == "no_growth"  # the second has not grown
+    assert two.partial_fit(np.eye(D)[1:2]).status_ == "ok"
 
 
 def test_the_energy_is_that_of_the_answer_on_random_order():

@@ -51,6 +51,7 @@ def test_clipped_oja_is_oja_on_clipped_rows(quantile, k):
     plain = Oja(1e-3, n_components=k, start=given).fit(expected)
     np.testing.assert_allclose(found.components_, plain.components_, atol=1e-12)
     assert found.threshold_ == pytest.approx(threshold, rel=1e-12)
+    assert ClippedOja(1e-3, quantile=quantile, scale=4.0).fit(rows).threshold_ == pytest.approx(threshold, rel=1e-12)
     assert found.frobenius2_ == pytest.approx(np.sum(rows**2), rel=1e-13)
 
 
@@ -72,8 +73,9 @@ def test_chunks_and_sparse_rows_change_nothing(made):
     np.testing.assert_allclose(made.fit(csr_array(rows)).components_, whole, atol=1e-12)
 
 
-def test_the_median_of_runs_is_the_run_in_the_middle_of_the_others():
-    rows, runs = tailed(), 5
+@pytest.mark.parametrize("runs", [2, 4, 5, 7])
+def test_the_median_of_runs_is_the_run_in_the_middle_of_the_others(runs):
+    rows = tailed()
     found = GeometricMedianOja(1e-2, n_runs=runs, stream=4).fit(rows)
     v = np.stack([run.components_[0] for run in found._runs])
     for j in range(runs):
@@ -82,6 +84,8 @@ def test_the_median_of_runs_is_the_run_in_the_middle_of_the_others():
     radius = [sorted(1 - (v @ v[j]) ** 2)[math.ceil(runs / 2) - 1] for j in range(runs)]
     assert found.chosen_ == np.argmin(radius)
     np.testing.assert_allclose(found.components_[0], v[np.argmin(radius)], atol=1e-15)
+    chosen = found._runs[np.argmin(radius)]  # its energy is that of its share of the rows
+    np.testing.assert_allclose(found.explained_energy_, chosen.explained_energy_ * 400 / chosen.n_seen_, rtol=1e-13)
 
 
 def test_batches_are_judged_member_by_member():

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import feather, parquet
 from scipy.sparse import coo_array, csr_array
 
-from lrtheory.streaming import Oja
+from lrtheory.streaming import Oja, sources
 from lrtheory.streaming.sources import CHUNK_ENTRIES, VIEWED_ENTRIES, as_chunk, chunks, row_count
 
 ROWS = np.random.default_rng(0).standard_normal((700, 5))
@@ -83,14 +83,22 @@ def test_a_random_order_has_every_row_once_and_is_its_streams(kind, tmp_path):
     assert not np.array_equal(read(2), first)
 
 
-@pytest.mark.parametrize(("kind", "piece"), [("npy", 64), ("parquet", 150), ("arrow", 150)])
+@pytest.mark.parametrize(("kind", "piece"), [("npy", 64), ("mapped", 64), ("parquet", 150), ("arrow", 150)])
 def test_a_random_order_of_a_file_shuffles_pieces_and_the_rows_within(kind, piece, tmp_path):
-    found = list(chunks(saved(kind, tmp_path), chunk_rows=64, order="random", stream=4))
+    given = np.load(saved("npy", tmp_path), mmap_mode="r") if kind == "mapped" else saved(kind, tmp_path)
+    found = list(chunks(given, chunk_rows=64, order="random", stream=4))
     numbers = [np.argmin(np.abs(chunk[:, :1] - ROWS[:, 0]), axis=1) for chunk in found]
     pieces = [np.unique(n // piece) for n in numbers]
     assert all(p.size == 1 for p in pieces)  # read in one go
     assert all(np.any(np.diff(n) < 0) for n in numbers if n.size > 4)
     assert np.any(np.diff(np.concatenate(pieces)) < 0)
+
+
+def test_files_of_a_list_are_shuffled_each_in_its_own_way(tmp_path):
+    path = saved("npy", tmp_path)
+    first, second = chunks([path, path], order="random")
+    np.testing.assert_array_equal(first[np.lexsort(first.T)], second[np.lexsort(second.T)])
+    assert not np.array_equal(first, second)
 
 
 def test_a_random_order_in_memory_is_uniform():
@@ -150,6 +158,12 @@ def test_large_arrays_come_in_pieces():
     assert [chunk.shape[0] for chunk in shuffled] == [CHUNK_ENTRIES // 1000, 5]
 
 
+def test_sparse_chunks_hold_so_many_stored_entries_and_rows(monkeypatch):
+    monkeypatch.setattr(sources, "CHUNK_ENTRIES", 100)
+    assert {chunk.shape[0] for chunk in chunks(csr_array(ROWS))} == {20}
+    assert {chunk.shape[0] for chunk in chunks(csr_array((700, 5)))} == {100}
+
+
 @pytest.mark.parametrize(
     ("dtype", "expected"),
     [("float32", "float32"), ("float16", "float32"), ("int8", "float64"), ("bool", "float64"), (">f4", "float32")],
@@ -165,9 +179,12 @@ def test_csr_rows_with_duplicates_and_unsorted_indices_are_summed():
         (np.array([1.0, 2, 3, 4]), np.array([4, 1, 1, 0], dtype=np.int64), np.array([0, 3, 4])), shape=(2, 5)
     )
     chunk = next(chunks(rows))
-    assert chunk.has_canonical_format
+    np.testing.assert_array_equal(chunk.indices, [1, 4, 0])
+    np.testing.assert_array_equal(chunk.data, [5, 1, 4])
     np.testing.assert_array_equal(chunk.toarray(), [[0, 5, 0, 0, 1], [4, 0, 0, 0, 0]])
-    assert rows.nnz == 4  # the given one stays as it is
+    as_chunk(rows)
+    np.testing.assert_array_equal(rows.data, [1, 2, 3, 4])  # the given one stays as it is
+    np.testing.assert_array_equal(rows.indices, [4, 1, 1, 0])
 
 
 def test_one_column_of_lists_is_a_matrix(tmp_path):

@@ -112,6 +112,8 @@ def test_where_the_rows_of_the_top_direction_come():
     # rows across v_1 are not sorted by rounding errors: their order is random
     tail = instance.ordered("v1_first", 7).rows[100:]
     assert abs(np.corrcoef(np.arange(900), np.abs(tail @ instance.rows[100]))[0, 1]) < 0.2
+    parallel = np.abs(np.sum(tail[1:] * tail[:-1], axis=1)) > 0.5 * np.sum(tail[1:] ** 2, axis=1)
+    assert np.mean(parallel) < 0.1  # of 19 axes; errors are those of the axis
 
 
 def test_orders_by_norm_and_by_overlap_of_generic_rows():

@@ -100,7 +100,7 @@ def test_parts_can_be_as_bad_as_the_bound_for_smaller_gaps_only_if_it_is_not_cla
         worst = max(worst, float(sin2(np.linalg.eigh(part)[1][:, -1], np.array([1.0, 0.0]))))
     assert worst > 1 / (1 + 1.5) + 0.01
     with pytest.raises(ValueError, match="at least 3"):
-        half_sin2(1.5)
+        half_sin2(2.99)
 
 
 # Storing part of the heavy rows
