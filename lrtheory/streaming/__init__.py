@@ -1,6 +1,7 @@
 """Streaming top-eigenvector estimation: one pass over the rows of a matrix, O(d) to O(h d) memory, every order."""
 
 from lrtheory.streaming import certificates, instances, metrics, theory
+from lrtheory.streaming._estimator import StreamingEstimator
 from lrtheory.streaming.adaoja import AdaOja
 from lrtheory.streaming.count_sketch import CountSketch
 from lrtheory.streaming.directions import FrequentDirections
@@ -36,6 +37,7 @@ __all__ = [
     "OjaGrid",
     "RowSampler",
     "StreamInstance",
+    "StreamingEstimator",
     "certificates",
     "instances",
     "metrics",
