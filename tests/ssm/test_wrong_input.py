@@ -20,7 +20,7 @@ def system():
         (lambda: ssm.s4d(8, dt_min="0.1"), TypeError, "dt_min must be a real number, got '0.1'"),
         (lambda: ssm.s4d(8, dt_max=None), TypeError, "dt_max must be a real number, got None"),
         (lambda: ssm.s4d(8, dt_min=np.ones(2)), TypeError, "dt_min must be a real number, got array"),
-        (lambda: ssm.s4d(8, dt_min=0), ValueError, "dt_min must be positive"),
+        (lambda: ssm.s4d(8, dt_min=0), ValueError, "0 < dt_min"),
         (lambda: ssm.s4d(8, dt_min=0.1, dt_max=0.01), ValueError, "dt_min <= dt_max"),
         (lambda: ssm.s4d(8, init="lru", ring=(0, 1)), TypeError, r"ring must be three numbers .* got \(0, 1\)"),
         (lambda: ssm.s4d(8, init="lru", ring=None), TypeError, "ring must be three numbers"),
