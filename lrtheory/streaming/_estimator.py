@@ -70,8 +70,8 @@ class StreamingEstimator(ABC):
     mean_: np.ndarray
     _dtype: Any
 
-    checks_first = False
     takes_sparse = True
+    checks_first = False
     _first_row = 0  # its number in the stream of which this is a part
 
     def _foresee(self, source: Any, order: Any) -> None:
@@ -219,10 +219,10 @@ class StreamingEstimator(ABC):
         if m == 0:
             return
         dense = isinstance(chunk, np.ndarray)
-        if not (dense or self.takes_sparse):
-            raise TypeError(f"{type(self).__name__} takes dense rows only, got CSR: give rows.toarray()")
         if self.center and not dense:
             raise ValueError("center=True would make sparse rows dense: center them before, or give center=False")
+        if not (dense or self.takes_sparse):
+            raise TypeError(f"{type(self).__name__} takes dense rows only, got CSR: give rows.toarray()")
         rows, scale = self._scaled(chunk)
         mean = None
         if self.center:

@@ -200,8 +200,11 @@ def _named(path: Path) -> Iterator[None]:
 
 def _mapped(path: Path) -> np.ndarray:
     """Return the matrix of an .npy file, mapped, not read."""
-    # not copy-on-write, though kernels copy read-only rows: Linux refuses that for files larger than memory
-    return _two_d(np.lib.format.open_memmap(path, mode="r"))
+    try:  # copy-on-write: nothing is ever written, and kernels copy read-only rows
+        rows = np.lib.format.open_memmap(path, mode="c")
+    except OSError:  # refused by Linux where the file is larger than memory
+        rows = np.lib.format.open_memmap(path, mode="r")
+    return _two_d(rows)
 
 
 def _is_sparse(rows: Any) -> bool:
