@@ -158,7 +158,7 @@ def panel(ax, rows, dtype):
     for i, name in enumerate(name for name in (*ALGORITHMS, "complex64") if name in set(rows["algorithm"])):
         plotting.points(ax, rows[rows["algorithm"] == name], "length", "error", i, name.replace("_", " "), line=True)
     lengths = [rows["length"].min(), rows["length"].max()]
-    plotting.theory(ax, lengths, [BOUNDS[dtype]] * 2, f"claimed, {BOUNDS[dtype]:g}")
+    plotting.theory(ax, lengths, [BOUNDS[dtype]] * 2, f"claimed of {' and '.join(JUDGED)}, {BOUNDS[dtype]:g}")
     ylabel, low = r"$\max|\hat K-K|\,/\,\max|K|$", 1e-18 if dtype == "float64" else 1e-10
     decorations = dict(xscale="log", yscale="log", ylim=(low, None), legend="lower left")
     plotting.decorate(ax, f"length $L$ ({dtype})", ylabel, **decorations)

@@ -145,10 +145,10 @@ def figure(frame):
         panels = [
             ("LegS (S4)", frame[frame["system"] == "legs"]),
             (
-                f"$N={small:g}$, bilinear",
+                f"S4D-LegS, $N={small:g}$, bilinear",
                 normals[(normals["N"] == small) & (normals["rule"] == "bilinear")],
             ),
-            (f"$N={large:g}$, ZOH", normals[(normals["N"] == large) & (normals["rule"] == "zoh")]),
+            (f"S4D-LegS, $N={large:g}$, ZOH", normals[(normals["N"] == large) & (normals["rule"] == "zoh")]),
             ("S4D-Lin", frame[frame["system"] == "lin"]),
             ("S4D-Inv", frame[frame["system"] == "inv"]),
             ("S4D-Real", frame[frame["system"] == "real"]),
@@ -167,8 +167,10 @@ def panel(ax, title, rows):
     for i, (n, part) in enumerate(rows.groupby("order")):
         part = part[part["N"] == part["N"].min()]
         ax.plot(part["time"], part["value"], label=f"$n={n:g}$", **(plotting.look(i) | {"linewidth": 0.8}))
+    if "FouT" in title:
+        ax.set_xlim(0, 2.5)  # its kernels oscillate on, or end after one unit of time
     legend = "upper right" if ax.get_subplotspec().is_first_row() else None
-    plotting.decorate(ax, f"time $t$ ({title})", r"$K_n(t)$", legend=legend)
+    plotting.decorate(ax, f"$t$ ({title})", r"$K_n(t)$", legend=legend)
 
 
 experiment = Experiment(

@@ -197,7 +197,7 @@ def curves(ax, rows, by, label, draw_theory, index=0):
     """One curve for each value of the axis `by`, and its prediction; returns how many."""
     for i, (value, part) in enumerate(rows.groupby(by), start=index):
         part = part.sort_values("N")
-        plotting.points(ax, part, "N", "error", i, label(value), line=True)
+        plotting.points(ax, part, "N", "error", i, label(value), line=not draw_theory)  # which a line would hide
         if draw_theory:
             plotting.theory(ax, part["N"], part["predicted"], draw_theory if i == index else None)
     return rows[by].nunique()
@@ -232,7 +232,7 @@ def plateau_panel(ax, frame):
     if len(steps):
         plotting.points(ax, steps, "N", "error", used, "step response, $n=0$", line=True)
     if len(clipped):
-        plotting.points(ax, clipped, "N", "error", used + 1, "kernel, $n=0$, $B$ clipped", line=True)
+        plotting.points(ax, clipped, "N", "error", used + 1, "kernel, $n=0$, $B$ clipped")
         plotting.theory(ax, clipped["N"], clipped["predicted"], r"$0.80\,\sqrt{(2n+1)/N}$")
     plotting.decorate(ax, "state size $N$", "$L_2$ or sup error", xscale="log", yscale="log", ylim=(1e-9, 3.0))
 

@@ -76,7 +76,8 @@ def claims(frame):
 
 
 def kernel_claim(end, case, part):
-    statement = f"exponent of dt in max |K_zoh - K_bilinear| / dt, S4D-Lin with N = 8{case}, is 2"
+    system = f"{part['init'].iloc[0]} with N = {part['N'].iloc[0]:g}"
+    statement = f"exponent of dt in max |K_zoh - K_bilinear| / dt, {system}, is 2"
     source = "expansion of both rules: they agree to second order"
     return slope_claim(f"S4D.T7{end}", statement, source, (1.95, 2.05), part["dt"], part["difference"])
 
@@ -94,7 +95,8 @@ def kernel_panel(ax, rows):
     if rows.empty:
         return plotting.no_data(ax)
     rows = rows.sort_values("dt")
-    plotting.points(ax, rows, "dt", "difference", 0, "S4D-Lin, $N=8$")
+    rows = rows[rows["init"] == rows["init"].iloc[0]]
+    plotting.points(ax, rows, "dt", "difference", 0, f"{rows['init'].iloc[0]}, $N={rows['N'].iloc[0]:g}$")
     last = rows.iloc[-1]
     line = last["difference"] * (rows["dt"] / last["dt"]) ** 2
     plotting.theory(ax, rows["dt"], line, r"$\propto\Delta t^2$")

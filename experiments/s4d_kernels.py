@@ -104,7 +104,11 @@ def spectrum_panel(ax, rows):
     shown = rows.assign(frequency=rows["step"] / (rows["length"] * rows["dt"]))
     shown = shown[(shown["step"] > 0) & shown["spectrum"].notna()]
     lines(ax, shown, "frequency", "spectrum")
-    plotting.decorate(ax, "frequency (1 / time)", r"$|\hat K|$", xscale="log", yscale="log", legend="lower left")
+    low, high = shown["spectrum"].min(), shown["spectrum"].max()
+    room = low * (low / high) ** 0.6, None  # for the legend, below all lines
+    plotting.decorate(
+        ax, "frequency (1 / time)", r"$|\hat K|$", xscale="log", yscale="log", ylim=room, legend="lower left"
+    )
 
 
 experiment = Experiment(

@@ -196,7 +196,7 @@ def scale_claims(rows):
             yield value_claim(f"S4D.F8.scale{end}", text, OBSERVED, (1.0, 1.2), worst[1.0] / least)
 
 
-TITLES = {"bump": "Gaussian bump", "noise": "band-limited noise", "history": "its history since"}
+TITLES = {"bump": "Gaussian bump", "noise": "band-limited noise", "history": r"noise, all delays up to $\tau$"}
 
 
 def figure(frame):
@@ -214,7 +214,10 @@ def figure(frame):
             names = [name for name in (*INITS, *DRAWN) if name in set(rows["init"])]
             for i, name in enumerate(names):
                 plotting.points(ax, rows[rows["init"] == name], "delay", "error", i, name, line=True)
-            label, legend = rf"delay $\tau$ ({title})", "lower right" if task == "noise" else None
+            label, legend = (
+                rf"delay $\tau$ ({title}, $N={rows['N'].iloc[0]:g}$)",
+                "lower right" if task == "noise" else None,
+            )
             plotting.decorate(ax, label, "relative $L_2$ error", yscale="log", legend=legend)
         return fig
 
@@ -226,7 +229,7 @@ def scale_panel(ax, rows):
     worst = rows.loc[rows.groupby(["init", "imag_scale"])["error"].idxmax()]
     for name in (name for name in SCALED if name in set(worst["init"])):
         plotting.points(ax, worst[worst["init"] == name], "imag_scale", "error", INITS.index(name), name, line=True)
-    label, ylabel = "factor of all frequencies", r"largest error, bump at $\tau\leq2$"
+    label, ylabel = f"factor of all frequencies ($N={rows['N'].iloc[0]:g}$)", r"largest error, bump at $\tau\leq2$"
     plotting.decorate(ax, label, ylabel, xscale="log", yscale="log", legend="lower right")
 
 

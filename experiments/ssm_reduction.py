@@ -18,6 +18,7 @@ OBSERVED = "observed; the bound is ours"
 INITS = ("legs", "inv", "lin", "quad", "real")
 RICH = ("inv", "lin", "quad")
 RANKS = (2, 4, 8, 16, 32)
+ROUNDING = 2e-14  # of the difference of two transfer functions, over s_1
 
 
 def preset(sizes, ranks, seeds):
@@ -165,10 +166,14 @@ def truncation_panel(ax, rows):
         part = rows[rows["init"] == name]
         plotting.points(ax, part, "rank", "error", i, name)
         median = part.groupby("rank")[["lower", "upper"]].median()
-        for j, (end, label) in enumerate((("lower", "$s_{r+1}$"), ("upper", r"$2\sum_{i>r}s_i$"))):
-            plotting.theory(ax, median.index, median[end], f"bounds {label}" if i == 0 else None, ("0.25", "0.6")[j])
-    label = r"order $r$ of the reduced system"
-    plotting.decorate(ax, label, r"$\|G-G_r\|_\infty/s_1$", xscale="log", yscale="log", legend="lower left")
+        for j, (end, label) in enumerate((("lower", r"$\geq s_{r+1}$"), ("upper", r"$\leq 2\,\Sigma_{i>r}s_i$"))):
+            plotting.theory(ax, median.index, median[end], label if i == 0 else None, ("0.25", "0.6")[j])
+    label = f"order $r$ of the reduced system ($N={rows['N'].iloc[0]:g}$)"
+    ax.axhspan(1e-18, ROUNDING, color="0.92", zorder=0)
+    ax.text(2, ROUNDING / 3, "rounding", va="top", size=6.5)
+    plotting.decorate(
+        ax, label, r"$\|G-G_r\|_\infty/s_1$", xscale="log", yscale="log", ylim=(1e-17, None), legend="center left"
+    )
     plotting.plain_ticks(ax, sorted(rows["rank"].unique()))
 
 

@@ -93,11 +93,17 @@ def figure(frame):
         return fig
 
 
+def turning(turn):
+    """The angle that v_1 turns by a row."""
+    digits, exponent = f"{turn:.0e}".split("e")
+    return rf"$\delta={digits}\cdot10^{{{int(exponent)}}}$ a row"
+
+
 def rate_panel(ax, rows):
     rows = largest(rows, AXES, ("turn",)) if len(rows) else rows
     if rows.empty:
         return plotting.no_data(ax)
-    turns = plotting.series(ax, rows, "step_size", "sin2", "turn", lambda turn, part: rf"$\delta={turn:g}$")
+    turns = plotting.series(ax, rows, "step_size", "sin2", "turn", lambda turn, part: turning(turn))
     rates, lam = np.sort(rows["step_size"].unique()), eigenvalues(rows["d"].iloc[0])
     for i, turn in enumerate(turns):
         law = r"$c\,\eta+(\delta/(\eta(\lambda_1-\lambda_2)))^2$"
@@ -110,7 +116,7 @@ def block_panel(ax, rows):
     if rows.empty:
         return plotting.no_data(ax)
     for i, turn in enumerate(sorted(rows["turn"].unique())):
-        plotting.points(ax, where(rows, turn=turn), "block_size", "sin2", i, rf"$\delta={turn:g}$", line=True)
+        plotting.points(ax, where(rows, turn=turn), "block_size", "sin2", i, turning(turn), line=True)
     plotting.decorate(ax, "rows of a block of History PCA", r"$\sin^2$ at the last row", xscale="log", yscale="log")
 
 

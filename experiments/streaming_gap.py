@@ -152,9 +152,9 @@ ITERATIVE = {
 }
 SUMMARIES = {
     "heavy_history": "heavy rows and History PCA",
-    "frequent_directions": r"Frequent Directions, $\ell$",
-    "count_sketch": "CountSketch, buckets",
-    "row_sample": "sampled rows",
+    "frequent_directions": r"Frequent Directions, $\ell={:g}$",
+    "count_sketch": "CountSketch, {:g} buckets",
+    "row_sample": "{:g} sampled rows",
 }
 
 
@@ -165,8 +165,7 @@ def panel(ax, rows, labels):
     for i, (name, label) in enumerate(labels.items()):
         part = where(rows, method=name)
         if len(part):
-            size = part["size"].iloc[0]
-            plotting.points(ax, part, "gap", "sin2", i, label + (f" {size:g}" if size == size else ""), line=True)
+            plotting.points(ax, part, "gap", "sin2", i, label.format(part["size"].iloc[0]), line=True)
     gaps = np.geomspace(3, 40, 40)
     c = {"n": rows["n"].iloc[0], "d": rows["d"].iloc[0]}
     if "history" in labels:

@@ -174,9 +174,18 @@ def rates_panel(ax, rows):
         plotting.band(ax, part, "step_size", "corr2", i, f"$R=k={k:g}$")
         rates = np.sort(part["step_size"].unique())
         law = theory.hard_corr2(rates, d, int(k), float(k), light_rows(d), theory.start_quantile(0.5, d))
-        plotting.theory(ax, rates, law, "closed form, median start" if i == 0 else None)
+        last = k == rows["k"].max()
+        plotting.theory(ax, rates, law, "closed form, median start" if last else None)
     label = rf"rate $\eta s_1^2$ ($d={d}$)"
     plotting.decorate(ax, label, r"$\langle v,v_1\rangle^2$", xscale="log", ylim=(-0.02, 1.02), legend="below")
+
+
+LABELS = {
+    "adaoja": "AdaOja",
+    "history": "History PCA",
+    "frequent_directions": "Frequent Directions",
+    "heavy_block_power": "heavy rows, block power",
+}
 
 
 def best_panel(ax, rows):
@@ -184,16 +193,18 @@ def best_panel(ax, rows):
     if rows.empty:
         return plotting.no_data(ax)
     series = [(f"best fixed rate, $d={d:g}$", where(rows, method="oja", d=d)) for d in sorted(rows["d"].unique())]
-    d = rows["d"].min()
-    series += [(f"{name.replace('_', ' ')}, $d={d:g}$", where(rows, method=name, d=d)) for name in OTHERS]
+    least = rows["d"].min()
+    series += [(label, where(rows, method=name, d=least)) for name, label in LABELS.items()]
     for i, (label, part) in enumerate(pair for pair in series if len(pair[1])):
         plotting.points(ax, part, "k", "best", i, label, line=True)
     for i, d in enumerate((1e3, 1e4, 1e6)):
         gaps = np.linspace(3, 8, 60)
         law = [theory.hard_quantile(0.5, int(d), gap, gap, light_rows(d)) for gap in gaps]
-        plotting.theory(ax, gaps, law, "closed form, $d=10^3,10^4,10^6$" if i == 0 else None)
+        plotting.theory(ax, gaps, law, "closed form, $d=10^3,10^4,10^6$, from left" if i == 0 else None)
     ylabel = r"best $\langle v,v_1\rangle^2$"
-    plotting.decorate(ax, "ratio $R=k$ of the eigenvalues", ylabel, ylim=(-0.02, 1.05), legend="below")
+    plotting.decorate(
+        ax, f"ratio $R=k$ of the eigenvalues (other methods: $d={least:g}$)", ylabel, ylim=(-0.02, 1.05), legend="below"
+    )
 
 
 experiment = Experiment(

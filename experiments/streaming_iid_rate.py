@@ -178,7 +178,12 @@ def methods_panel(ax, rows):
     plotting.theory(ax, n, theory.offline_sin2(n, lam), law)
     plotting.theory(ax, n, theory.adaoja_sin2(n, lam), r"AdaOja: $\propto n^{-1/2}$", colour="0.55")
     plotting.decorate(
-        ax, f"rows $n$ ($d={rows['d'].iloc[0]:g}$)", r"$\sin^2$", xscale="log", yscale="log", legend="below"
+        ax,
+        rf"rows $n$ ($d={rows['d'].iloc[0]:g}$, $\lambda_1={TOP:g}$, $\lambda_2=1$)",
+        r"$\sin^2$",
+        xscale="log",
+        yscale="log",
+        legend="below",
     )
 
 

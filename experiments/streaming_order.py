@@ -107,18 +107,20 @@ def figure(frame):
         gaps = sorted(rows["gap"].unique())[:3]
         fig, axes = plotting.panels(1, max(len(gaps), 1), height=2.6)
         for ax, gap in zip(axes, gaps, strict=False):
-            order_map(ax, where(rows, gap=gap), names=ax is axes[0])
+            image = order_map(ax, where(rows, gap=gap), names=ax is axes[0])
             ax.set_xlabel(f"order of the rows, $R={gap:g}$")
+        if gaps:
+            fig.colorbar(image, ax=axes, label=r"median of $\langle v,v_1\rangle^2$", aspect=30, pad=0.01)
         if not gaps:
             plotting.no_data(axes[0])
         return fig
 
 
 def order_map(ax, rows, names):
-    """Medians of corr2 as a map with the numbers in it."""
+    """Draw the medians of corr2 as a map with the numbers in it; return its colours."""
     table = rows.pivot_table(index="method", columns="order", values="corr2", aggfunc="median")
     table = table.reindex(index=[m for m in LABELS if m in table.index], columns=[o for o in ORDERS if o in table])
-    ax.pcolormesh(table.to_numpy(), vmin=0, vmax=1, cmap="cividis", rasterized=True)
+    image = ax.pcolormesh(table.to_numpy(), vmin=0, vmax=1, cmap="cividis", rasterized=True)
     for (i, j), value in np.ndenumerate(table.to_numpy()):
         if np.isfinite(value):
             ax.text(
@@ -130,6 +132,7 @@ def order_map(ax, rows, names):
     ax.set_yticks(np.arange(table.shape[0]) + 0.5, [LABELS[name] for name in table.index] if names else [])
     ax.invert_yaxis()
     ax.grid(visible=False)
+    return image
 
 
 experiment = Experiment(

@@ -165,15 +165,17 @@ def figure(frame):
 
 
 def bars(ax, rows):
-    """What each method loses: of the direction and of the energy."""
+    """What each method loses, of the direction and of the energy: medians and quartiles over orders."""
     names = [name for name in LABELS if name in set(rows["method"])]
     places = np.arange(len(names))
     for i, (column, label) in enumerate(
         (("corr2", r"$1-\langle v,v_1\rangle^2$"), ("energy_ratio", r"$1-|Av|^2/s_1^2$"))
     ):
-        lost = [np.median(1 - where(rows, method=name)[column]) for name in names]
-        looks = dict(color=plotting.COLOURS[i], marker=plotting.MARKERS[i], linestyle="none")
-        ax.plot(np.maximum(lost, 1e-16), places + 0.12 * (2 * i - 1), label=label, **looks)
+        lost = [np.nanquantile(1 - where(rows, method=name)[column], [0.25, 0.5, 0.75]) for name in names]
+        low, middle, high = np.maximum(np.transpose(lost), 1e-16)
+        looks = dict(color=plotting.COLOURS[i], marker=plotting.MARKERS[i], linestyle="none", capsize=2, linewidth=0.9)
+        spread = [middle - low, high - middle]
+        ax.errorbar(middle, places + 0.12 * (2 * i - 1), xerr=spread, label=label, **looks)
     ax.set_yticks(places, [LABELS[name] for name in names])
     ax.set_xscale("log")
     ax.legend(loc="best")

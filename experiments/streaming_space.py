@@ -150,6 +150,8 @@ LABELS = {
     "heavy_history": "heavy rows, History PCA",
     "history": "History PCA",
 }
+FLOORS = {"subset": 1e-5, "hard": 1e-5, "pareto": 1e-11}
+"""Below is all that is exact up to rounding."""
 WORDS = {"subset": "equally heavy rows", "hard": "the hard stream", "pareto": "Pareto row norms"}
 
 
@@ -161,7 +163,7 @@ def space_panel(ax, rows, name):
     for i, (estimator, label) in enumerate(LABELS.items()):
         part = where(rows, method=estimator)
         if len(part):
-            part = part.assign(sin2=np.maximum(part["sin2"], 1e-16))
+            part = part.assign(sin2=np.maximum(part["sin2"], FLOORS[name]))
             plotting.points(ax, part, "state_floats", "sin2", i, label, line=True)
     c = rows.iloc[0]
     if name == "subset":
@@ -169,9 +171,10 @@ def space_panel(ax, rows, name):
         law = theory.heavy_subset_sin2(stored / c["h"], c["quotient"])
         plotting.theory(ax, stored * c["columns"], law, r"$(1-\rho)/(1+Q\rho)$")
     label = f"numbers kept ({WORDS[name]}, $d={c['columns']:g}$)"
-    plotting.decorate(
-        ax, label, r"$\sin^2$", xscale="log", yscale="log", legend="lower left" if name != "hard" else None
-    )
+    exponent = round(np.log10(FLOORS[name]))
+    ylabel = r"$\sin^2$" if name == "pareto" else rf"$\sin^2$ (drawn at $10^{{{exponent}}}$ if below)"
+    legend, bottom = (None, FLOORS[name] / 2) if name == "hard" else ("lower left", FLOORS[name] / 10)
+    plotting.decorate(ax, label, ylabel, xscale="log", yscale="log", ylim=(bottom, 3.0), legend=legend)
 
 
 def split_panel(ax, rows):
@@ -180,7 +183,7 @@ def split_panel(ax, rows):
         return plotting.no_data(ax)
     labels = {"heavy_select": "the better candidate", "heavy_block_power": "both combined"}
     for i, name in enumerate(name for name in labels if name in set(rows["method"])):
-        plotting.points(ax, where(rows, method=name), "gap", "sin2", i, labels[name], line=True)
+        plotting.points(ax, where(rows, method=name), "gap", "sin2", i, labels[name])  # a line would hide the law
     gaps = np.geomspace(rows["gap"].min(), rows["gap"].max(), 30)
     plotting.theory(ax, gaps, theory.split_sin2(gaps), "$1/(1+R)$")
     plotting.decorate(ax, "ratio $R$, heavy and light rows apart", r"$\sin^2$", xscale="log", yscale="log")

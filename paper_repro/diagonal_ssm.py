@@ -24,10 +24,9 @@ SOURCES = (
 BASIS = Panel(
     index=None,
     title="Basis kernels",
-    alt="Six panels of basis kernels of order 0 to 3 against time: LegS in closed form; its normal part at N = 256, "
-    "bilinear, and at N = 1024, zero-order hold; damped cosines of S4D-Lin; the slowest modes of S4D-Inv; and "
-    "LegS with "
-    "a random matrix of rank one.",
+    alt="Nine panels of basis kernels of order 0 to 3 against time: LegS in closed form; its normal part at N = 256, "
+    "bilinear, and at N = 1024, zero-order hold; damped cosines of S4D-Lin; the slowest modes of S4D-Inv and S4D-Real; "
+    "FouT, with and without its low-rank term; and LegS with a random matrix of rank one.",
     expected=(
         Expected(
             "derived", "LegS has Legendre polynomials in e⁻ᵗ; the closed form agrees with the matrix exponential."

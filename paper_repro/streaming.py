@@ -99,7 +99,10 @@ ORDER = Panel(
     "colour.",
     expected=(
         Expected("stated", "Price and Xun's guarantee, for fixed rates, holds in every order."),
-        Expected("observed", "Block and decaying methods need a random order (T11)."),
+        Expected(
+            "observed",
+            "Block power and History PCA need a random order; decaying rates miss a late v₁ unless R is large (T11).",
+        ),
     ),
     claims=("STREAM.T11.*",),
 )

@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from lrtheory import streaming
 from lrtheory.sensing.methods import METHODS, USUAL
 from lrtheory.sweep import run
 from lrtheory.testing import check_algorithm
@@ -53,6 +54,26 @@ def test_the_page_on_state_space_models_runs():
     assert np.concatenate([names["y"], names["more"]]) == pytest.approx(whole, abs=1e-14)
     listed = re.findall(r"(?m)^\| `(\w+)` \|", text)
     assert sorted(listed) == sorted(p.stem for p in (ROOT / "experiments").glob("s*.py") if "ssm" in p.read_text())
+
+
+def test_the_page_on_streams_runs(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "streams", page := ModuleType("streams"))  # pickle finds its classes there
+    names = vars(page)
+    text = (ROOT / "docs" / "streaming.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(block, "docs/streaming.md", "exec"), names)
+    printed = dict(re.findall(r"(?m)^(\w+\(step_size=\d+\.0\)) ([\d.]+)$", capsys.readouterr().out))
+    shown = dict(re.findall(r"(?m)^(\w+\(step_size=\d+\.0\)) ([\d.]+)$", text))
+    assert shown.keys() == printed.keys() != set()
+    for name, value in shown.items():
+        assert float(printed[name]) == pytest.approx(float(value), rel=0.1), name
+    assert names["found"].evidence()["sketch"].shape[1] == 200
+    assert names["certificate"].trusted(0.15)
+    assert names["errors"].shape == (40,)
+    listed = re.findall(r"(?m)^\| `(streaming_\w+)` \|", text)
+    assert sorted(listed) == sorted(p.stem for p in (ROOT / "experiments").glob("streaming_*.py"))
+    methods = set(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (`[A-Z].*?) \|", text))))
+    assert methods == {n for n in streaming.__all__ if n[0].isupper()} - {"StreamInstance", "StreamingEstimator"}
 
 
 def test_guide_lists_every_published_method():

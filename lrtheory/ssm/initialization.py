@@ -374,8 +374,10 @@ def draw_steps(dt: Any, low: float, high: float, channels: tuple[int, ...], stre
             raise ValueError(f"dt must have one entry for each of the {math.prod(channels)} channels, got {dt.shape}")
         return np.reshape(steps, channels) if is_array(dt) else steps
     check_name("dt", dt, STEPS)
-    low, high = positive_number("dt_min", low), positive_number("dt_max", high)
-    if low > high:
+    for name, bound in (("dt_min", low), ("dt_max", high)):
+        if not isinstance(bound, Real) or isinstance(bound, bool):
+            raise TypeError(f"{name} must be a real number, got {bound!r}")
+    if not 0 < low <= high < math.inf:
         raise ValueError(f"dt_min and dt_max must satisfy 0 < dt_min <= dt_max < inf, got {low!r} and {high!r}")
     H = math.prod(channels)
     if dt == "geometric":

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from ._checks import count, positive
 from .discretization import log_discretize
 from .legs import check_size
 from .legs_systems import legs_normal_system, legs_system
@@ -49,7 +50,7 @@ def legs_frequency(N: Any, j: Any, terms: int = 3) -> Any:
     """
     if terms not in (1, 2, 3):
         raise ValueError(f"terms must be 1, 2 or 3, got {terms!r}")
-    N, q = np.asarray(N, dtype=np.float64), (2 * np.asarray(j) + 1) * math.pi
+    N, q = _numbers("N", N, 1), (2 * _numbers("j", j) + 1) * math.pi
     w = N * N / q
     if terms > 1:
         w = w - q / 6
@@ -58,12 +59,20 @@ def legs_frequency(N: Any, j: Any, terms: int = 3) -> Any:
     return w[()]
 
 
+def _numbers(name: str, value: Any, least: int = 0) -> np.ndarray:
+    """Return orders or sizes, whole numbers, as float64."""
+    found = np.asarray(value)
+    if found.dtype.kind not in "iuf" or not np.all((found >= least) & (found == np.floor(found))):
+        raise ValueError(f"{name} must hold integers >= {least}, got {value!r}")
+    return found.astype(np.float64)
+
+
 def legs_transfer(n: int, s: Any) -> Any:
     """Return the Laplace transform of LegS's n-th basis function at the complex s.
 
     sqrt(2n + 1) prod_{k=0}^{n-1} (s - k) / prod_{k=1}^{n+1} (s + k); derived, A being triangular.
     """
-    s = np.asarray(s, dtype=np.complex128)
+    n, s = count("n", n, least=0), np.asarray(s, dtype=np.complex128)
     value = math.sqrt(2 * n + 1) / (s + 1)
     for k in range(n):
         value = value * (s - k) / (s + k + 2)
@@ -103,7 +112,7 @@ def continuous_error_limit(n: Any) -> Any:
     Half the jump of K_n at 0 stays in frequencies of the order N^2, however large N is. Found by measurement to 1e-3
     for N >= 16; no proof is given here.
     """
-    return np.sqrt(2.0 * np.asarray(n) + 1.0)[()] / 2
+    return np.sqrt(2.0 * _numbers("n", n) + 1.0)[()] / 2
 
 
 def zoh_error_law(n: Any, dt: Any, N: Any) -> Any:
@@ -113,7 +122,8 @@ def zoh_error_law(n: Any, dt: Any, N: Any) -> Any:
     mean of |R_N / (1 + R_N)|^2 is |R_N|^2 / (1 - |R_N|^2) = w^2 / N^2, |K_n's transform|^2 tends to (2n + 1) / w^2,
     and frequencies up to pi / dt count.
     """
-    return np.sqrt((2.0 * np.asarray(n) + 1.0) / np.asarray(dt))[()] / np.asarray(N)[()]
+    n, N, dt = _numbers("n", n), _numbers("N", N, 1), positive("dt", np.asarray(dt))
+    return np.sqrt((2.0 * n + 1.0) / dt)[()] / N[()]
 
 
 def clipped_error_law(n: Any, N: Any, clip: float = 2.0) -> Any:
@@ -139,7 +149,7 @@ def clipped_error_law(n: Any, N: Any, clip: float = 2.0) -> Any:
     edge = 1 / math.sqrt(math.expm1(4 / clip**2))
     # in 1/x, beyond the edge, where rho < 1
     tail = quad(lambda v: (damping(1 / v) / v) ** 2 + (1 - damping(1 / v)) ** 2 / 2, 0.0, 1 / edge)[0]
-    return math.sqrt((edge + tail) / math.pi) * np.sqrt((2.0 * np.asarray(n) + 1.0) / np.asarray(N))[()]
+    return math.sqrt((edge + tail) / math.pi) * np.sqrt((2.0 * _numbers("n", n) + 1.0) / _numbers("N", N, 1))[()]
 
 
 def basis_difference(n: int, N: int, clip: float | None = None) -> tuple[np.ndarray, np.ndarray]:

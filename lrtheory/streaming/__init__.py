@@ -1,6 +1,7 @@
 """Streaming top-eigenvector estimation: one pass over the rows of a matrix, O(d) to O(h d) memory, every order."""
 
 from lrtheory.streaming import certificates, instances, metrics, theory, transfers
+from lrtheory.streaming._estimator import StreamingEstimator
 from lrtheory.streaming.adaoja import AdaOja
 from lrtheory.streaming.count_sketch import CountSketch
 from lrtheory.streaming.directions import FrequentDirections
@@ -38,6 +39,7 @@ __all__ = [
     "OjaPlusPlus",
     "RowSampler",
     "StreamInstance",
+    "StreamingEstimator",
     "certificates",
     "instances",
     "metrics",

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lrtheory.random import Stream, as_stream
+
 
 def integer(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """Return an integer of at least `least` and at most `most`."""
@@ -32,6 +34,28 @@ def reals(name: str, value: Any, least: float = -math.inf, *, strict: bool = Fal
         accepted = "finite" if least == -math.inf and not infinite else accepted
         raise ValueError(f"{name} must be {accepted}, got {array[~good].flat[0]}")
     return array[()]
+
+
+def matrix(name: str, rows: Any) -> Any:
+    """Return an array or a SciPy sparse matrix ``(n, d)`` of real numbers as it is, lists as an array."""
+    if isinstance(rows, (list, tuple)):
+        rows = np.asarray(reals(name, rows))
+    shape, dtype = getattr(rows, "shape", None), str(getattr(rows, "dtype", None))
+    if shape is None:
+        raise TypeError(f"{name} must be an array or a sparse matrix, got {type(rows).__name__}")
+    if len(shape) != 2:
+        raise ValueError(f"{name} must have shape (n, d), got {tuple(shape)}")
+    if "complex" in dtype or dtype == "object":
+        raise TypeError(f"{name} must hold real numbers, got dtype {dtype}")
+    return rows
+
+
+def one_stream(stream: Any) -> Stream:
+    """Return a random stream that is no batch."""
+    found = as_stream(stream)
+    if found.batch_shape:
+        raise ValueError(f"stream must name one stream, got a batch of shape {found.batch_shape}")
+    return found
 
 
 def spectrum(value: Any) -> np.ndarray:

@@ -23,18 +23,22 @@ class NotFittedError(ValueError, AttributeError):
 
 
 class StreamingEstimator(ABC):
-    """Base of the estimators, with scikit-learn's conventions.
+    """Base of the estimators, with scikit-learn's conventions, for users' own too (docs/streaming.md has one).
 
-    A subclass stores its parameters as given, in `__init__`, under their names, among them ``n_components``,
-    ``center``, ``scale``, ``check_finite`` and ``stream`` (see `Oja`); parameters are checked when the first row
-    arrives, and a changed one takes effect with the next `fit`. It defines
+    A subclass stores its parameters as given, in `__init__`, under their names. ``n_components``, ``center``,
+    ``scale``, ``check_finite`` and ``stream`` (see `Oja`) are read here, and have the values below where a subclass
+    does not have them as parameters. Parameters are checked when the first row arrives, and a changed one takes effect
+    with the next `fit`. It defines
 
     - `_begin`: check the parameters, make the state;
     - `_absorb`: take a checked chunk, dense or CSR, and return the sum of its squared row norms. It may meet NaN and
       infinity;
     - `_save` and `_restore`: a copy of the state, and back. With ``checks_first = True`` they are not needed: the norms
       of a chunk are computed before `_absorb`, by one more read;
-    - `_components` and `_energies`: fresh arrays ``(..., k, d)`` and ``(..., k)``.
+    - `_components` and `_energies`: fresh arrays ``(..., k, d)``, unit rows of either sign, and ``(..., k)``;
+    - `_state_size`: how many numbers it keeps.
+
+    With ``takes_sparse = False`` CSR rows are refused. `lrtheory.testing.check_estimator` holds it against the laws.
 
     Attributes
     ----------
@@ -54,11 +58,11 @@ class StreamingEstimator(ABC):
         With ``center=True``.
     """
 
-    n_components: int
-    center: bool
-    scale: float | str
-    check_finite: bool
-    stream: int | Stream
+    n_components: int = 1
+    center: bool = False
+    scale: float | str = 1.0
+    check_finite: bool = True
+    stream: int | Stream = 0
 
     n_seen_: int
     n_features_in_: int
@@ -67,6 +71,7 @@ class StreamingEstimator(ABC):
     mean_: np.ndarray
     _dtype: Any
 
+    takes_sparse = True
     checks_first = False
     _takes_device_rows = False
     _first_row = 0  # its number in the stream of which this is a part
@@ -224,6 +229,8 @@ class StreamingEstimator(ABC):
         dense = isinstance(chunk, np.ndarray) or is_cupy(chunk)
         if self.center and not dense:
             raise ValueError("center=True would make sparse rows dense: center them before, or give center=False")
+        if not (dense or self.takes_sparse):
+            raise TypeError(f"{type(self).__name__} takes dense rows only, got CSR: give rows.toarray()")
         rows, scale = self._scaled(chunk)
         mean = None
         if self.center:

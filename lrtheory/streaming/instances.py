@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 
 from lrtheory.names import check_name
-from lrtheory.random import as_stream
 from lrtheory.spectra import orthonormal
 
-from ._checks import integer, reals
+from ._checks import integer, matrix, one_stream, reals
 
 ORDERS = ("stored", "random", "v1_first", "v1_last", "v1_middle", "norm_ascending", "norm_descending")
 
@@ -91,16 +90,19 @@ def row_order(rows: Any, order: str, direction: np.ndarray | None = None, stream
     Energies that agree to 1e-9 of the largest are ties: rows orthogonal to v_1 must not be sorted by rounding errors.
     """
     check_name("order", order, ORDERS)
-    n = rows.shape[0]
+    rows = matrix("rows", rows)
+    n, d = rows.shape
     if order == "stored":
         return np.arange(n)
-    shuffled = as_stream(stream).child("order", order, n).generator().permutation(n)
+    shuffled = one_stream(stream).child("order", order, n).generator().permutation(n)
     if order == "random":
         return shuffled
     if order.startswith("norm"):
         key = _row_sums_of_squares(rows)
     elif direction is None:
         raise ValueError(f"the order {order!r} needs a direction")
+    elif np.shape(direction) != (d,):
+        raise ValueError(f"direction must have shape ({d},), got {np.shape(direction)}")
     else:
         key = np.square(np.asarray(rows @ direction, dtype=np.float64))
     ranks = np.round(key / max(float(np.max(key)), np.finfo(np.float64).tiny) * 1e9)
@@ -201,7 +203,7 @@ def generic(n: int, d: int, gap: float, stream: Any = 0) -> StreamInstance:
     """Return A = U diag(1, R^{-1/2}, .., R^{-1/2}) V^T with U (n x d, n >= d) and V (d x d) Haar-distributed."""
     d = integer("d", d, 2)
     n, gap = integer("n", n, d), _gap(gap)
-    stream = as_stream(stream).child("generic", n, d)
+    stream = one_stream(stream).child("generic", n, d)
     singular = np.full(d, math.sqrt(1 / gap))
     singular[0] = 1.0
     right = orthonormal(d, d, stream.child("right"))
@@ -225,7 +227,7 @@ def carried(n: int, d: int, gap: float, stream: Any = 0, *, share: float = 0.1) 
     axis = np.concatenate([np.zeros(own, dtype=np.int64), 1 + np.arange(n - own) % (d - 1)])
     total = np.full(d, 1 / gap)
     total[0] = 1.0
-    stream = as_stream(stream).child("carried", n, d)
+    stream = one_stream(stream).child("carried", n, d)
     sign = stream.child("signs").generator().choice([-1.0, 1.0], n)
     basis = orthonormal(d, d, stream.child("basis"))
     size = np.sqrt(total / np.bincount(axis, minlength=d))

@@ -15,7 +15,7 @@ from lrtheory.backend import Array, is_array, like, namespace
 from lrtheory.factors import transpose
 from lrtheory.spectra import subspace_distance
 
-from ._checks import reals
+from ._checks import matrix, reals
 
 _BLOCK = 4096  # rows of a matrix at a time
 
@@ -23,8 +23,10 @@ _BLOCK = 4096  # rows of a matrix at a time
 def unit(name: str, v: Any) -> Array:
     """Return vectors ``(..., d)`` scaled to norm 1. Raises ValueError where one is 0 or not finite."""
     if not is_array(v):
-        v = np.asarray(v, dtype=np.float64)
+        v = np.asarray(reals(name, v))
     xp = namespace(v)
+    if xp.isdtype(v.dtype, "integral"):
+        v = xp.astype(v, xp.float64)
     if not xp.isdtype(v.dtype, "real floating"):
         raise TypeError(f"{name} must be a real floating-point array, got {v.dtype}")
     if v.ndim == 0 or v.shape[-1] == 0:
@@ -90,8 +92,8 @@ def energy(v: Any, rows: Any) -> Any:
     rows : array ``(n, d)``, or any SciPy sparse matrix
         A, read some thousand rows at a time; summed in float64.
     """
-    v = unit("v", v)
-    if len(rows.shape) != 2 or rows.shape[1] != v.shape[-1]:
+    v, rows = unit("v", v), matrix("rows", rows)
+    if rows.shape[1] != v.shape[-1]:
         raise ValueError(f"rows must have shape (n, {v.shape[-1]}), got {tuple(rows.shape)}")
     if hasattr(rows, "tocsr"):
         products = rows @ v.T if v.ndim < 3 else rows @ v.reshape(-1, v.shape[-1]).T
@@ -139,6 +141,10 @@ def near_top_mass(v: Any, energies: Any, directions: Any, gamma: float) -> Array
     if not 0 <= reals("gamma", gamma) <= 1:
         raise ValueError(f"gamma must lie in [0, 1], got {gamma!r}")
     v = unit("v", v)
+    if not (is_array(energies) and is_array(directions)):
+        raise TypeError(
+            f"energies and directions must be arrays, got {type(energies).__name__} and {type(directions).__name__}"
+        )
     if directions.ndim != 2 or tuple(energies.shape) != (directions.shape[0],) or directions.shape[1] != v.shape[-1]:
         raise ValueError(
             f"energies and directions must have shapes (k,) and (k, {v.shape[-1]}), got {tuple(energies.shape)} and "

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import integer
+from ._checks import integer, matrix
 
 _DENSE = 4096  # d up to which A^T A is formed
 _BLOCK = 4096  # rows of A at a time
@@ -54,7 +54,8 @@ def top_directions(rows: Any, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
     ValueError
         For k out of range, and for rows that are not finite.
     """
-    if len(rows.shape) != 2 or 0 in rows.shape:
+    rows = matrix("rows", rows)
+    if 0 in rows.shape:
         raise ValueError(f"rows must have shape (n, d) with n, d >= 1, got {tuple(rows.shape)}")
     n, d = rows.shape
     k = integer("k", k, 1, min(n, d))

@@ -13,7 +13,7 @@ from lrtheory.names import check_name
 from lrtheory.random import Stream, as_stream
 from lrtheory.spectra import orthonormal
 
-from ._checks import integer, reals, spectrum
+from ._checks import integer, one_stream, reals, spectrum
 from .instances import StreamInstance
 from .offline import top_directions
 
@@ -106,7 +106,7 @@ def student(n: int, eigenvalues: Any, freedom: float, stream: Any = 0) -> Stream
     if not freedom > 2:
         raise ValueError(f"freedom must be above 2, where a covariance exists, got {freedom!r}")
     gaussian = spiked(n, eigenvalues, stream)
-    chi2 = as_stream(stream).child("student", freedom, n).generator().chisquare(freedom, n)
+    chi2 = one_stream(stream).child("student", freedom, n).generator().chisquare(freedom, n)
     rows = gaussian.rows * np.sqrt((freedom - 2) / chi2)[:, None]
     return StreamInstance(rows, gaussian.direction, gaussian.energies)
 
@@ -119,7 +119,7 @@ def pareto(n: int, d: int, stream: Any = 0, *, spike: float = 2.5, tail: float =
     """
     n, d = integer("n", n), integer("d", d, 2)
     spike, tail = (float(reals(name, value, 0.0, strict=True)) for name, value in (("spike", spike), ("tail", tail)))
-    stream = as_stream(stream).child("pareto", n, d)
+    stream = one_stream(stream).child("pareto", n, d)
     rows = stream.child("rows").normal((n, d))
     rows[:, 0] *= spike
     rows *= 1 + stream.child("factors", tail).generator().pareto(tail, n)[:, None]
@@ -147,7 +147,7 @@ def drift(n: int, eigenvalues: Any, rate: float, stream: Any = 0) -> DriftingIns
     ``a_t = Q_t diag(lambda)^{1/2} z_t`` with Q_t the rotation by ``t rate``, t = 0, 1, ... See `theory.drift_sin2`.
     """
     rate = float(reals("rate", rate))
-    still = spiked(n, eigenvalues, as_stream(stream).child("drift"))
+    still = spiked(n, eigenvalues, one_stream(stream).child("drift"))
     rows, angle = still.rows, rate * np.arange(n)
     first, second = rows[:, 0].copy(), rows[:, 1].copy()
     rows[:, 0] = np.cos(angle) * first - np.sin(angle) * second

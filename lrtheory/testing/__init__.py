@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lrtheory.testing import strategies
     from lrtheory.testing.algorithms import check_algorithm
+    from lrtheory.testing.estimators import check_estimator
     from lrtheory.testing.kernels import check_kernel_twins
     from lrtheory.testing.operators import check_operator
 
-__all__ = ["check_algorithm", "check_kernel_twins", "check_operator", "strategies"]
+__all__ = ["check_algorithm", "check_estimator", "check_kernel_twins", "check_operator", "strategies"]
 
-_HOMES = {"check_algorithm": "algorithms", "check_kernel_twins": "kernels", "check_operator": "operators"}
+_HOMES = {
+    "check_algorithm": "algorithms",
+    "check_estimator": "estimators",
+    "check_kernel_twins": "kernels",
+    "check_operator": "operators",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,8 +2,20 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
-from lrtheory.streaming import CountSketch, FrequentDirections, GeometricMedianOja, HeavyRows, HistoryPCA, Oja, OjaGrid
+from lrtheory.streaming import (
+    CountSketch,
+    FrequentDirections,
+    GeometricMedianOja,
+    HeavyRows,
+    HistoryPCA,
+    Oja,
+    OjaGrid,
+    instances,
+    metrics,
+    offline,
+)
 from lrtheory.streaming._estimator import NotFittedError
 from lrtheory.streaming.sources import chunks, row_count
 
@@ -95,3 +107,35 @@ def test_an_energy_is_asked_of_vectors(made):
     ):
         with pytest.raises(kind, match=named):
             found.energy(v)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "named"),
+    [
+        (lambda: offline.top_directions(ROWS * 1j), TypeError, "rows must hold real numbers, got dtype complex128"),
+        (lambda: offline.top_directions(csr_array(ROWS * 1j)), TypeError, "rows must hold real numbers"),
+        (lambda: offline.top_directions(ROWS[0]), ValueError, r"rows must have shape \(n, d\), got \(5,\)"),
+        (lambda: offline.top_directions("rows"), TypeError, "rows must be an array or a sparse matrix, got str"),
+        (lambda: metrics.energy(np.ones(5), None), TypeError, "rows must be an array or a sparse matrix"),
+        (lambda: metrics.energy(np.ones(4), ROWS), ValueError, r"rows must have shape \(n, 4\), got \(700, 5\)"),
+        (lambda: metrics.sin2("a", [1, 0]), TypeError, "v must be a real"),
+        (lambda: metrics.sin2([1, 0], None), TypeError, "truth must be a real"),
+        (lambda: metrics.near_top_mass(np.ones(2), [1.0], [[1.0, 0.0]], 0.5), TypeError, "must be arrays, got list"),
+        (lambda: instances.row_order(ROWS[0], "random"), ValueError, r"rows must have shape \(n, d\)"),
+        (lambda: instances.row_order(ROWS, "v1_first", np.ones(3)), ValueError, r"direction must have shape \(5,\)"),
+        (lambda: instances.row_order(ROWS, "random", stream=np.arange(2)), ValueError, "stream must name one stream"),
+        (lambda: instances.generic(50, 10, 4.0, stream=np.arange(2)), ValueError, "stream must name one stream"),
+        (lambda: instances.carried(50, 10, 4.0, stream=np.arange(2)), ValueError, "stream must name one stream"),
+    ],
+)
+def test_what_instances_metrics_and_the_offline_answer_cannot_use_is_named(call, kind, named):
+    with pytest.raises(kind, match=named):
+        call()
+
+
+def test_lists_and_integers_are_numbers():
+    assert metrics.sin2(np.array([1, 0]), [0, 1]) == 1.0
+    rows = [[3.0, 0.0], [0.0, 1.0]]
+    np.testing.assert_allclose(offline.top_directions(rows)[0], [9.0])
+    assert metrics.energy([1, 0], rows) == 9.0
+    assert sorted(instances.row_order(rows, "norm_ascending")) == [0, 1]
