@@ -80,12 +80,13 @@ SOURCES = (STEPS,)
 def take(rows: Array, rates: np.ndarray, kind: int, seen: int, w: np.ndarray, scalars: np.ndarray) -> float:
     """`_blocks.take` for rows on a device, w ``(B, d)`` and scalars ``(B, SCALARS)`` on the host.
 
-    Rows with NaN or infinity change nothing: their sum is returned. Raises ValueError for a step of
-    ``rate ||a||^2 > LONG_STEP``, which the CPU takes.
+    A chunk with NaN or infinity makes w NaN. Raises ValueError for a step of ``rate ||a||^2 > LONG_STEP``, which the
+    CPU takes.
     """
     xp = namespace(rows)
     norm2 = _squared_norm(xp, rows)
     if not math.isfinite(norm2):
+        w[:] = np.nan
         return norm2
     members = w.shape[0]
     vectors, numbers = xp.asarray(w), xp.asarray(np.ascontiguousarray(scalars.T))

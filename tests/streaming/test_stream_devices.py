@@ -131,6 +131,8 @@ def test_what_rows_on_a_device_cannot_do_is_refused_and_changes_nothing(emulated
         with pytest.raises(ValueError, match="row 131 of the stream is not finite"):
             found.partial_fit(moved(bad))
         np.testing.assert_array_equal(found.components_, before)
+    unchecked = Oja(0.1, check_finite=False).fit(moved(bad))
+    assert np.isnan(unchecked.components_).all()
     with pytest.raises(ValueError, match="rows on a device take shorter"):
         Oja(1e30).fit(moved(rows))
     for refused in (FrequentDirections(5), Oja(0.1, n_components=2), AdaOja(batch_size=2), HistoryPCA(inner=2),
