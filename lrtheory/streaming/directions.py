@@ -13,6 +13,9 @@ from lrtheory.streaming._checks import integer
 from lrtheory.streaming._merging import MergeableEstimator, is_dense, sketched_energy, top_of
 from lrtheory.streaming.sources import Chunk
 
+SMALL = 64
+"""Rows of S at which LAPACK becomes as fast as the kernel for small matrices."""
+
 
 class FrequentDirections(MergeableEstimator):
     """Rows are appended to S; when it has 2 ell of them, S <- rows i < ell of (Sigma^2 - delta)^(1/2) V^T [1]_, [2]_.
@@ -136,21 +139,14 @@ class FrequentDirections(MergeableEstimator):
         return norm2
 
     def _shrink(self) -> None:
-        """Take the ell-th squared singular value off all of them. Through LAPACK as it is, which wants half of S S^T:
-        for so small a matrix what surrounds the call costs as much as the call."""
-        from scipy.linalg.blas import dsyrk
-        from scipy.linalg.lapack import dsyevd
-
+        """Take the ell-th squared singular value off all of them."""
         ell = self.size
-        gram = dsyrk(1.0, self._buffer.T, trans=1, lower=1)
-        values, vectors, failed = dsyevd(gram, lower=1, overwrite_a=1)
-        if failed or not math.isfinite(values[ell]):
-            raise ValueError("no eigenvalues: rows with NaN or infinity were taken, since check_finite=False")
+        values, vectors = _eigen(self._buffer @ self._buffer.T)
         delta = max(float(values[ell]), 0.0)  # they rise
-        top = vectors[:, ell + 1 :]
+        top = vectors[ell + 1 :]
         if delta > 0:
-            top *= np.sqrt(1.0 - delta / values[ell + 1 :])
-        np.matmul(top.T, self._buffer, out=self._spare)
+            top *= np.sqrt(1.0 - delta / values[ell + 1 :])[:, None]
+        np.matmul(top, self._buffer, out=self._spare)
         self._buffer[: ell - 1] = self._spare
         self._filled = ell - 1
         self.error_ += delta
@@ -173,3 +169,23 @@ class FrequentDirections(MergeableEstimator):
 
     def _state_size(self) -> int:
         return self._buffer.size
+
+
+def _eigen(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rising eigenvalues, and eigenvectors as rows, of a symmetric matrix, which is overwritten."""
+    n = gram.shape[0]
+    largest = float(gram.diagonal().max())
+    if n <= SMALL and math.isfinite(largest):
+        scale = math.ldexp(1.0, -math.frexp(largest)[1])
+        values, vectors = np.empty(n), np.empty((n, n))
+        gram *= scale
+        if twin("lrtheory.streaming.eigen", gram).symmetric_eigen(gram, values, vectors):
+            rising = np.argsort(values)
+            return values[rising] / scale, vectors[rising]
+    elif math.isfinite(largest):
+        from scipy.linalg.lapack import dsyevd
+
+        values, vectors, failed = dsyevd(gram, overwrite_a=1)
+        if not failed:
+            return values, np.ascontiguousarray(vectors.T)
+    raise ValueError("no eigenvalues: rows with NaN or infinity were taken, since check_finite=False")
