@@ -85,7 +85,9 @@ def figure(frame):
     with plotting.style():
         fig, axes = plotting.panels(1, 2)
         frame = complete(finished(frame, "seconds"), [*AXES, "seconds"])
-        for ax, x, label in zip(axes, ("length", "N"), ("length $L$", "state size $N$"), strict=True):
+        for ax, x, label, other in zip(
+            axes, ("length", "N"), ("length $L", "state size $N"), ("N", "length"), strict=True
+        ):
             rows = largest(frame, AXES, ["algorithm", x]) if len(frame) else frame
             if rows.empty or rows[x].nunique() < 2:
                 plotting.no_data(ax)
@@ -93,6 +95,7 @@ def figure(frame):
             for i, name in enumerate(name for name in ALGORITHMS if name in set(rows["algorithm"])):
                 part = rows[rows["algorithm"] == name]
                 plotting.points(ax, part, x, "seconds", i, name.replace("_", " "), line=True)
+            label += f"$ (${'L' if other == 'length' else other}={rows[other].iloc[0]:g}$)"
             plotting.decorate(ax, label, "seconds", xscale="log", yscale="log", legend="upper left")
             plotting.plain_ticks(ax, sorted(rows[x].unique()))
         return fig

@@ -78,6 +78,18 @@ def shares(end, case, part):
         yield median_claim(f"STREAM.E8{end}", statement, "a goal of ours", (0.25, None), ratio)
 
 
+LABELS = {
+    "read": "reading alone",
+    "oja": "Oja",
+    "adaoja": "AdaOja",
+    "krasulina": "Krasulina",
+    "history": "History PCA",
+    "heavy_block_power": "heavy rows, block power",
+    "frequent_directions": "Frequent Directions",
+    "count_sketch": "CountSketch",
+}
+
+
 def figure(frame):
     with plotting.style():
         fig, (ax,) = plotting.panels(1, 1, width=plotting.ONE_COLUMN * 1.4)
@@ -87,7 +99,7 @@ def figure(frame):
             return fig
         for i, name in enumerate(name for name in ("read", *OPTIONS) if name in set(frame["method"])):
             part = frame[frame["method"] == name]
-            plotting.points(ax, part, "d", "gigabytes", i, name.replace("_", " "), line=True)
+            plotting.points(ax, part, "d", "gigabytes", i, LABELS.get(name, name.replace("_", " ")), line=True)
         plotting.decorate(ax, "columns $d$", "rows read (GB/s)", xscale="log", yscale="log", legend="lower right")
         plotting.plain_ticks(ax, sorted(frame["d"].unique()))
         return fig
