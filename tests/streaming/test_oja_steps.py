@@ -241,11 +241,11 @@ def test_rank_one_streams_and_two_rows_have_closed_forms():
     assert_same(Oja(1e12, start=start).fit(rows).components_[0], rows[-1], 1e-10)
 
 
-@pytest.mark.parametrize("members", [1, 20])
+@pytest.mark.parametrize(("members", "d"), [(1, D), (20, D), (1, 1300)])
 @pytest.mark.parametrize("eta", [1e120, 1e200])
-def test_steps_longer_than_any_float_end_in_the_last_row(members, eta):
-    rows = rows_of(40) * 1e60
-    found = Oja(np.full(members, eta), start=start_of()).fit(rows)
+def test_steps_longer_than_any_float_end_in_the_last_row(members, d, eta):
+    rows = rows_of(40, d) * 1e60
+    found = Oja(np.full(members, eta), start=start_of(d)).fit(rows)
     assert np.all(metrics.sin2(found.components_[:, 0], rows[-1]) < 1e-20)
     expected = sum(math.log(eta) + 2 * math.log(np.linalg.norm(row)) for row in rows)
     np.testing.assert_allclose(found.log_growth_, expected, rtol=0.01)
