@@ -27,6 +27,8 @@ import math
 import numpy as np
 from numba import njit
 
+from lrtheory._cpu_scatter import sparse_parts
+
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 OJA, KRASULINA, ADAOJA = 0, 1, 2
 NORM2, LOG_SCALE, B, BEFORE, SINCE, SCALARS = 0, 1, 2, 3, 4, 5
@@ -394,10 +396,8 @@ def subspace_steps(products, squares, rates, t, factors, before, since, spread):
 
 def csr_rows(rows, rates, kind, t, w, scalars):
     """`csr_pass` for rows in CSR form with sorted indices."""
-    # 32-bit column numbers wherever they suffice: another kind would be another signature to compile
-    indices = rows.indices.astype(np.int32 if rows.shape[1] < 1 << 31 else np.int64, copy=False)
-    values, indices = (np.require(a, requirements=["C", "W"]) for a in (rows.data, indices))
-    return csr_pass(values, indices, rows.indptr.astype(np.int64), rates, kind, t, w, scalars)
+    values, indices, pointers = sparse_parts(rows)
+    return csr_pass(values, indices, pointers, rates, kind, t, w, scalars)
 
 
 def add_product(w, c, x):
