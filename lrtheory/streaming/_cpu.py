@@ -46,9 +46,7 @@ def _rate(kind, eta, s, r, norm2, b):
     """Return a row's rate, the factor by which ||w||^2 will grow, and b, for s = <a, w> and r = ||a||^2."""
     rho = s / norm2 * s
     if kind == 1:
-        kept = 1.0 - eta * rho
-        if kept == 0.0:
-            return math.inf, math.inf, b
+        kept = 1.0 - eta * rho  # 0 makes the step infinitely long, see `_long_step`
         return eta / kept, (1.0 + eta * rho * (eta * max(r - rho, 0.0))) / kept / kept, b
     if kind == 2:
         total = b * b + r * rho

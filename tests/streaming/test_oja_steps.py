@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -249,6 +250,46 @@ def test_steps_longer_than_any_float_end_in_the_last_row(members, d, eta):
     assert np.all(metrics.sin2(found.components_[:, 0], rows[-1]) < 1e-20)
     expected = sum(math.log(eta) + 2 * math.log(np.linalg.norm(row)) for row in rows)
     np.testing.assert_allclose(found.log_growth_, expected, rtol=0.01)
+
+
+def in_high_precision(rows, eta, w, krasulina=False):
+    """Orthonormal rows after the steps, and their growth, that of Krasulina's as if it were Oja's."""
+    with mpmath.workdps(1000):
+        w, growth = [[mpmath.mpf(float(x)) for x in u] for u in w], np.zeros(len(w))
+        w = [[x / mpmath.norm(u) for x in u] for u in w]
+        for a in [[mpmath.mpf(float(x)) for x in row] for row in rows]:
+            moved = []
+            for u in w:
+                s = mpmath.fdot(u, a)
+                kept = 1 - eta * s * s if krasulina else 1
+                moved.append([kept * x + eta * s * y for x, y in zip(u, a, strict=True)])
+            w = []
+            for j, u in enumerate(moved):
+                for q in w:
+                    along = mpmath.fdot(u, q)
+                    u = [x - along * y for x, y in zip(u, q, strict=True)]
+                growth[j] += float(mpmath.log(mpmath.norm(u) / abs(kept)))
+                w.append([x / mpmath.norm(u) for x in u])
+        return np.array([[float(x) for x in u] for u in w]), growth
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+@pytest.mark.parametrize("eta", [1e3, 1e6, 1e20, 1e150])
+def test_steps_of_any_length_against_high_precision(eta, form):
+    rows, start = rows_of(10), np.linalg.qr(start_of(k=3).T)[0].T
+    for made, w in ((Oja(eta, n_components=3, start=start), start), (Krasulina(eta, start=start[0]), start[:1])):
+        found = made.fit(form(rows))
+        expected, growth = in_high_precision(rows, eta, w, isinstance(made, Krasulina))
+        np.testing.assert_allclose(metrics.corr2(found.components_, expected), 1, atol=1e-9)
+        np.testing.assert_allclose(found.log_growth_, growth if len(w) > 1 else growth[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_a_step_of_krasulina_that_takes_all_of_w_away(form):
+    """eta rho = 1: the row itself is left."""
+    row = np.array([[2.0, 1.0, 0.0]])
+    found = Krasulina(0.25, start=np.array([1.0, 0, 0])).fit(form(row))
+    np.testing.assert_allclose(found.components_, row / np.sqrt(5), atol=1e-15)
 
 
 def test_long_streams_are_rescaled():
