@@ -145,8 +145,6 @@ def orthonormalize(rows, w, lengths):
             if length > largest:
                 largest = length
                 rows[j] = left
-        _project(rows[j], rows, j)
-        normalize(rows[j])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
