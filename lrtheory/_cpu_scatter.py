@@ -44,7 +44,7 @@ def add_rows(rows, buckets, signs, out):
 
 
 def sparse_parts(rows):
-    """Return values, columns and pointers of CSR rows as `add_sparse_rows` wants them."""
+    """Return values, columns and pointers of CSR rows as kernels want them."""
     # 32-bit column numbers wherever they suffice: another kind would be another signature to compile
     columns = rows.indices.astype(np.int32 if rows.shape[1] < 1 << 31 else np.int64, copy=False)
     values, columns = (np.require(a, requirements=["C", "W"]) for a in (rows.data, columns))

@@ -27,6 +27,8 @@ import math
 import numpy as np
 from numba import njit
 
+from lrtheory._cpu_scatter import sparse_parts
+
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 OJA, KRASULINA, ADAOJA = 0, 1, 2
 NORM2, LOG_SCALE, B, BEFORE, SINCE, SCALARS = 0, 1, 2, 3, 4, 5
@@ -44,9 +46,7 @@ def _rate(kind, eta, s, r, norm2, b):
     """Return a row's rate, the factor by which ||w||^2 will grow, and b, for s = <a, w> and r = ||a||^2."""
     rho = s / norm2 * s
     if kind == 1:
-        kept = 1.0 - eta * rho
-        if kept == 0.0:
-            return math.inf, math.inf, b
+        kept = 1.0 - eta * rho  # 0 makes the step infinitely long, see `_long_step`
         return eta / kept, (1.0 + eta * rho * (eta * max(r - rho, 0.0))) / kept / kept, b
     if kind == 2:
         total = b * b + r * rho
@@ -394,10 +394,8 @@ def subspace_steps(products, squares, rates, t, factors, before, since, spread):
 
 def csr_rows(rows, rates, kind, t, w, scalars):
     """`csr_pass` for rows in CSR form with sorted indices."""
-    # 32-bit column numbers wherever they suffice: another kind would be another signature to compile
-    indices = rows.indices.astype(np.int32 if rows.shape[1] < 1 << 31 else np.int64, copy=False)
-    values, indices = (np.require(a, requirements=["C", "W"]) for a in (rows.data, indices))
-    return csr_pass(values, indices, rows.indptr.astype(np.int64), rates, kind, t, w, scalars)
+    values, indices, pointers = sparse_parts(rows)
+    return csr_pass(values, indices, pointers, rates, kind, t, w, scalars)
 
 
 def add_product(w, c, x):

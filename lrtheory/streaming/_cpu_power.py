@@ -15,6 +15,8 @@ import math
 import numpy as np
 from numba import njit
 
+from lrtheory._cpu_scatter import sparse_parts
+
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 CLOSED, FILLED = 0, 1
 """Counts of History PCA: blocks that are closed, and rows in the open one."""
@@ -143,8 +145,6 @@ def orthonormalize(rows, w, lengths):
             if length > largest:
                 largest = length
                 rows[j] = left
-        _project(rows[j], rows, j)
-        normalize(rows[j])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -181,7 +181,7 @@ def csr_history_pass(values, indices, pointers, block_size, w, y, eigenvalue, co
 def power(rows, w, y):
     """`power_pass` or `csr_power_pass`, for a chunk of either kind."""
     if not isinstance(rows, np.ndarray):
-        values, indices, pointers = _parts(rows)
+        values, indices, pointers = sparse_parts(rows)
         return csr_power_pass(values, indices, pointers, w, y)
     return sum(power_pass(part, w, y) for part in _writable(rows))
 
@@ -189,16 +189,9 @@ def power(rows, w, y):
 def history(rows, block_size, w, y, eigenvalue, counts):
     """`history_pass` or `csr_history_pass`, for a chunk of either kind."""
     if not isinstance(rows, np.ndarray):
-        values, indices, pointers = _parts(rows)
+        values, indices, pointers = sparse_parts(rows)
         return csr_history_pass(values, indices, pointers, block_size, w, y, eigenvalue, counts)
     return sum(history_pass(part, block_size, w, y, eigenvalue, counts) for part in _writable(rows))
-
-
-def _parts(rows):
-    # 32-bit column numbers wherever they suffice: another kind would be another signature to compile
-    indices = rows.indices.astype(np.int32 if rows.shape[1] < 1 << 31 else np.int64, copy=False)
-    values, indices = (np.require(a, requirements=["C", "W"]) for a in (rows.data, indices))
-    return values, indices, rows.indptr.astype(np.int64)
 
 
 def _writable(rows):
@@ -232,7 +225,7 @@ def row_energies(rows):
     """Return the squared norms ``(m,)`` of the rows of a chunk, dense or CSR, in float64."""
     energies = np.empty(rows.shape[0])
     if not isinstance(rows, np.ndarray):
-        values, _, pointers = _parts(rows)
+        values, _, pointers = sparse_parts(rows)
         _csr_row_energies(values, pointers, energies)
         return energies
     first = 0

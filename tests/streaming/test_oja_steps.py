@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -263,25 +264,66 @@ def test_rank_one_streams_and_two_rows_have_closed_forms():
     assert_same(Oja(1e12, start=start).fit(rows).components_[0], rows[-1], 1e-10)
 
 
-@pytest.mark.parametrize("members", [1, 20])
+@pytest.mark.parametrize(("members", "d"), [(1, D), (20, D), (1, 1300)])
 @pytest.mark.parametrize("eta", [1e120, 1e200])
-def test_steps_longer_than_any_float_end_in_the_last_row(members, eta):
-    rows = rows_of(40) * 1e60
-    found = Oja(np.full(members, eta), start=start_of()).fit(rows)
+def test_steps_longer_than_any_float_end_in_the_last_row(members, d, eta):
+    rows = rows_of(40, d) * 1e60
+    found = Oja(np.full(members, eta), start=start_of(d)).fit(rows)
     assert np.all(metrics.sin2(found.components_[:, 0], rows[-1]) < 1e-20)
     expected = sum(math.log(eta) + 2 * math.log(np.linalg.norm(row)) for row in rows)
     np.testing.assert_allclose(found.log_growth_, expected, rtol=0.01)
 
 
-def test_long_streams_are_rescaled():
-    """The growth of a hundred thousand rows is far beyond any float."""
-    rows = np.tile(rows_of(100), (1000, 1))
-    found = Oja(0.5, start=start_of()).fit(rows)
-    expected, growth, energy = plain(rows, np.full(100_000, 0.5), start_of())
-    assert found.explained_energy_ == pytest.approx(energy, rel=1e-9)
+def in_high_precision(rows, eta, w, krasulina=False):
+    """Orthonormal rows after the steps, and their growth, that of Krasulina's as if it were Oja's."""
+    with mpmath.workdps(1000):
+        w, growth = [[mpmath.mpf(float(x)) for x in u] for u in w], np.zeros(len(w))
+        w = [[x / mpmath.norm(u) for x in u] for u in w]
+        for a in [[mpmath.mpf(float(x)) for x in row] for row in rows]:
+            moved = []
+            for u in w:
+                s = mpmath.fdot(u, a)
+                kept = 1 - eta * s * s if krasulina else 1
+                moved.append([kept * x + eta * s * y for x, y in zip(u, a, strict=True)])
+            w = []
+            for j, u in enumerate(moved):
+                for q in w:
+                    along = mpmath.fdot(u, q)
+                    u = [x - along * y for x, y in zip(u, q, strict=True)]
+                growth[j] += float(mpmath.log(mpmath.norm(u) / abs(kept)))
+                w.append([x / mpmath.norm(u) for x in u])
+        return np.array([[float(x) for x in u] for u in w]), growth
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+@pytest.mark.parametrize("eta", [1e3, 1e6, 1e20, 1e150])
+def test_steps_of_any_length_against_high_precision(eta, form):
+    rows, start = rows_of(10), np.linalg.qr(start_of(k=3).T)[0].T
+    for made, w in ((Oja(eta, n_components=3, start=start), start), (Krasulina(eta, start=start[0]), start[:1])):
+        found = made.fit(form(rows))
+        expected, growth = in_high_precision(rows, eta, w, isinstance(made, Krasulina))
+        np.testing.assert_allclose(metrics.corr2(found.components_, expected), 1, atol=1e-9)
+        np.testing.assert_allclose(found.log_growth_, growth if len(w) > 1 else growth[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_a_step_of_krasulina_that_takes_all_of_w_away(form):
+    """eta rho = 1: the row itself is left."""
+    row = np.array([[2.0, 1.0, 0.0]])
+    found = Krasulina(0.25, start=np.array([1.0, 0, 0])).fit(form(row))
+    np.testing.assert_allclose(found.components_, row / np.sqrt(5), atol=1e-15)
+
+
+@pytest.mark.parametrize("members", [(), (20,)])
+def test_long_streams_are_rescaled(members):
+    """The growth of ten thousand rows is far beyond any float."""
+    rows = np.tile(rows_of(100), (100, 1))
+    found = Oja(np.full(members, 0.5), start=start_of()).fit(rows)
+    expected, growth, energy = plain(rows, np.full(10_000, 0.5), start_of())
     assert growth > 2000
-    assert found.log_growth_ == pytest.approx(growth, rel=1e-9)
-    assert_same(found.components_[0], expected, 1e-8)
+    np.testing.assert_allclose(found.explained_energy_, np.full((*members, 1), energy), rtol=1e-9)
+    np.testing.assert_allclose(found.log_growth_, np.full(members, growth), rtol=1e-9)
+    assert_same(found.components_[..., 0, :], expected, 1e-8)
 
 
 def test_a_rate_that_is_too_small_says_so():

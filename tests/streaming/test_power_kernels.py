@@ -109,6 +109,17 @@ def test_orthonormalize(k, d, rank, seed):
     np.testing.assert_allclose(found @ inside.T @ inside, found, atol=1e-8)
 
 
+@pytest.mark.parametrize("gap", [1e-6, 1e-9, 1e-12])
+def test_orthonormalize_rows_that_are_nearly_parallel(gap):
+    """One projection would leave some eps / gap of the first row in the second; the third is combined of both."""
+    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((7, 4)))[0].T.copy()
+    rows = np.stack([basis[0], basis[0] + gap * basis[1], basis[0] - basis[1] + gap * basis[2]])
+    lengths = np.empty(3)
+    kernels.orthonormalize(rows, basis[:3].copy(), lengths)
+    np.testing.assert_allclose(rows @ rows.T, np.eye(3), atol=1e-14)
+    np.testing.assert_allclose(lengths[:2], [1, gap], rtol=1e-15 / gap)  # the third's is rounding's, for small gaps
+
+
 @given(h=st.integers(0, 6), m=st.integers(0, 30), tied=st.booleans(), cut=st.integers(0, 30), seed=seeds())
 def test_offer_is_a_heap(h, m, tied, cut, seed):
     generator = np.random.default_rng(seed)
