@@ -44,7 +44,7 @@ def average(rows, amnesic, ages, v, lengths):
                 weight = 0.0
             kept, step = 1.0 - weight, weight * along / lengths[c]
             if not abs(step) * length <= LONG_STEP:  # what was there is below rounding, and the step may overflow
-                kept, step = 0.0, math.copysign(1.0, along) / length
+                kept, step = 0.0, 1.0 / length
                 lengths[c] = weight * abs(along) * length
             now = 0.0
             for j in range(d):

@@ -42,8 +42,7 @@ def krasulina(rows, rates, w, energies):
             step = rates[i] * s[c]
             for j in range(d):
                 w[c, j] += step * a[j]
-        for _ in range(1 if first_long == k else 2):
-            _orthonormalize(w)
+        _orthonormalize(w)
     return total
 
 

@@ -1,5 +1,6 @@
 """Incremental SVD and CCIPCA against transcriptions, another library and their law."""
 
+import mpmath
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -82,6 +83,28 @@ def test_ccipca_is_its_formula(k, amnesic):
     lengths = np.linalg.norm(expected, axis=1)
     np.testing.assert_allclose(metrics.corr2(found.components_, expected), 1, atol=1e-12)
     np.testing.assert_allclose(found.explained_energy_, lengths * 230, rtol=1e-11)
+
+
+def test_ccipca_of_rows_whose_energies_are_a_float_s_range_apart():
+    """Six rows of norm 1e-90, six of 1; in high precision."""
+    rows = rows_of(12) * np.repeat([1e-90, 1.0], 6)[:, None]
+    with mpmath.workdps(60):
+        for t, a in enumerate([[mpmath.mpf(float(x)) for x in row] for row in rows], start=1):
+            if t == 1:
+                v = [mpmath.norm(a) * x for x in a]
+                continue
+            weight = mpmath.mpf(min(3 / t, 1))
+            along = mpmath.fdot(a, v) / mpmath.norm(v)
+            v = [(1 - weight) * x + weight * along * y for x, y in zip(v, a, strict=True)]
+        expected, length = np.array([float(x / mpmath.norm(v)) for x in v]), float(mpmath.norm(v))
+    found = CCIPCA().fit(rows)
+    np.testing.assert_allclose(metrics.corr2(found.components_[0], expected), 1, atol=1e-13)
+    np.testing.assert_allclose(found.explained_energy_, [12 * length], rtol=1e-12)
+
+
+def test_ccipca_keeps_its_vector_where_a_row_of_full_weight_is_orthogonal():
+    found = CCIPCA().fit(np.array([[2.0, 0, 0], [0, 3.0, 0]]))
+    np.testing.assert_array_equal(found.components_, [[1, 0, 0]])
 
 
 def test_ccipca_follows_its_law():

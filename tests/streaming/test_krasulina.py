@@ -65,6 +65,13 @@ def test_steps_of_any_length_keep_orthonormal_components(rate):
     np.testing.assert_allclose(metrics.corr2(found, in_high_precision(rows, rate, w)), 1, atol=1e-10)
 
 
+def test_a_component_that_a_long_step_hardly_touches():
+    """It stays; the next one is not measured by it."""
+    q = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]  # the first product is of rounding errors
+    found = MatrixKrasulina(2e4, start=q[:2]).fit(q[1:2] + q[2:3]).components_
+    np.testing.assert_allclose(metrics.corr2(found, [q[0], q[1] + 2e4 * q[2]]), 1, atol=1e-13)
+
+
 def test_rows_of_rank_k_are_learned_exponentially_fast_at_a_fixed_rate():
     generator = np.random.default_rng(2)
     basis = np.linalg.qr(generator.standard_normal((D, 2)))[0].T
