@@ -76,17 +76,21 @@ def _reduce(a, z, diagonal, beside):
 def symmetric_eigen(a, values, vectors):
     """Find the eigenvalues ``(n,)``, in no order, and the eigenvectors, rows ``(n, n)``, of a symmetric a ``(n, n)``.
 
-    Overwrites a, whose entries have to be of modulus 1 about: their squares are taken. Returns False, with numbers that
-    mean nothing, if an eigenvalue was not found, as for NaN.
+    Eigenvalues are good to rounding of the largest. Overwrites a, whose entries have to be of modulus 1 about: their
+    squares are taken. Returns False, with numbers that mean nothing, if an eigenvalue was not found, as for NaN.
     """
     n = a.shape[0]
     e = np.zeros(n)
     _reduce(a, vectors, values, e)
+    size = 0.0
+    for i in range(n):
+        size = max(size, abs(values[i]) + abs(e[i]))
+    negligible = EPSILON * size  # no larger than what rounding makes of zeros beside the largest entries
     for low in range(n):
         steps = 0
         while True:
             m = low
-            while m < n - 1 and not abs(e[m]) <= EPSILON * (abs(values[m]) + abs(values[m + 1])):
+            while m < n - 1 and not abs(e[m]) <= negligible:
                 m += 1
             if m == low:
                 break

@@ -13,8 +13,8 @@ from lrtheory.streaming._checks import integer
 from lrtheory.streaming._merging import MergeableEstimator, is_dense, sketched_energy, top_of
 from lrtheory.streaming.sources import Chunk
 
-SMALL = 64
-"""Rows of S at which LAPACK becomes as fast as the kernel for small matrices."""
+SMALL = 128
+"""Rows of S from which LAPACK is as fast as the kernel for small matrices."""
 
 
 class FrequentDirections(MergeableEstimator):
@@ -172,20 +172,16 @@ class FrequentDirections(MergeableEstimator):
 
 
 def _eigen(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rising eigenvalues, and eigenvectors as rows, of a symmetric matrix, which is overwritten."""
+    """Return rising eigenvalues, and eigenvectors as rows, of a symmetric matrix."""
     n = gram.shape[0]
     largest = float(gram.diagonal().max())
-    if n <= SMALL and math.isfinite(largest):
+    if not math.isfinite(largest):
+        raise ValueError("no eigenvalues: rows with NaN or infinity were taken, since check_finite=False")
+    if n <= SMALL:
         scale = math.ldexp(1.0, -math.frexp(largest)[1])
         values, vectors = np.empty(n), np.empty((n, n))
-        gram *= scale
-        if twin("lrtheory.streaming.eigen", gram).symmetric_eigen(gram, values, vectors):
+        if twin("lrtheory.streaming.eigen", gram).symmetric_eigen(scale * gram, values, vectors):
             rising = np.argsort(values)
             return values[rising] / scale, vectors[rising]
-    elif math.isfinite(largest):
-        from scipy.linalg.lapack import dsyevd
-
-        values, vectors, failed = dsyevd(gram, overwrite_a=1)
-        if not failed:
-            return values, np.ascontiguousarray(vectors.T)
-    raise ValueError("no eigenvalues: rows with NaN or infinity were taken, since check_finite=False")
+    values, vectors = np.linalg.eigh(gram)
+    return values, np.ascontiguousarray(vectors.T)

@@ -31,6 +31,25 @@ def test_random_matrices_of_any_spectrum(n, seed, spread, equal):
     check((a + a.T) / 2)
 
 
+@pytest.mark.parametrize("n", [2, 7, 40, 64])
+def test_rows_along_one_direction(n):
+    """Products of equal modulus: what should be zeros falls from 1e-14 to 1e-60."""
+    for seed in range(20):
+        signs = np.random.default_rng(seed).choice([-1.0, 1.0], n)
+        check(np.outer(signs, signs) * 0.512)
+
+
+@settings(deadline=None, max_examples=100)
+@given(n=st.integers(2, 64), rank=st.integers(1, 5), seed=st.integers(0, 2**32), equal=st.booleans())
+def test_products_of_dependent_rows(n, rank, seed, equal):
+    """Rounding leaves a block far below the rest, with entries of all sizes."""
+    generator = np.random.default_rng(seed)
+    weights = np.repeat(np.eye(rank), -(-n // rank), axis=0)[:n] if equal else generator.standard_normal((n, rank))
+    rows = weights @ generator.standard_normal((rank, 30))
+    gram = rows @ rows.T
+    check(gram / gram.max())
+
+
 @pytest.mark.parametrize(
     "a",
     [
