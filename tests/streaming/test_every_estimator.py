@@ -26,6 +26,7 @@ from lrtheory.streaming import (
     MatrixKrasulina,
     Oja,
     OjaGrid,
+    OjaPlusPlus,
     RowSampler,
     metrics,
 )
@@ -51,6 +52,7 @@ MADE = [
     HeavyBlockPower(5, block_size=20, n_buckets=32, combine="select"),
     HeavyHistory(5),
     OjaGrid(),
+    OjaPlusPlus(RATE, phase_rows=9),
     FrequentDirections(4),
     FrequentDirections(4, robust=True, n_components=2),
     IncrementalSVD(2, batch_size=7),
