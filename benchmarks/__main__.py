@@ -11,7 +11,7 @@ from pathlib import Path
 from lrtheory.backend import check_device
 
 PARTS = ("sensing", "ssm", "streaming", "sweep")
-ON_DEVICES = ("sensing", "ssm")
+ON_DEVICES = ("sensing", "ssm", "streaming")
 
 
 def main() -> int:
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--quick", action="store_true", help="fewer rounds: ends within 50 s on two cores")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as a list of objects")
-    parser.add_argument("--device", default="cpu", help="cpu (default); cuda or cuda:INDEX for sensing and ssm")
+    parser.add_argument("--device", default="cpu", help="cpu (default); cuda or cuda:INDEX for all but sweep")
     arguments = parser.parse_args()
     if arguments.device != "cpu":
         if arguments.part not in ON_DEVICES:

@@ -16,7 +16,7 @@ from benchmarks.machine import reader
 from benchmarks.record import Row, alternate
 from lrtheory import backend
 from lrtheory.random import Stream
-from lrtheory.streaming import AdaOja, Oja
+from lrtheory.streaming import AdaOja, ManyStreams, Oja
 
 ROOT = Path(__file__).resolve().parents[1]
 READ_SHARES = {64: 0.75, 500: 0.75, 4096: 0.7}
@@ -32,6 +32,7 @@ def rows(quick: bool) -> Iterator[Row]:
     data = Stream(0, "benchmark").normal((20_000, 500))
     yield against_numpy(data, rounds)
     yield many_rates(data, 128, 1 if quick else 5)
+    yield many_streams(1000, 200, 50, rounds)
     yield sparse(rounds)
     if not quick:
         yield large_file(4.0)
@@ -70,6 +71,15 @@ def many_rates(data: np.ndarray, count: int, rounds: int) -> Row:
     rates = np.geomspace(1e-6, 1e-2, count)
     t = alternate({"ours": partial(Oja(rates).fit, data), "one": partial(Oja(1e-4).fit, data)}, rounds)
     return Row(f"Oja, {count} rates", "20000 x 500", t["ours"], "40 passes of one rate", 40 * t["one"], target=1.0)
+
+
+def many_streams(streams: int, n: int, d: int, rounds: int) -> Row:
+    """Short streams side by side, against one fit after another."""
+    data = Stream(0, "benchmark").normal((streams, n, d))
+    ours = ManyStreams(Oja(1e-3))
+    calls = {"ours": partial(ours.fit, data), "fits": lambda: [Oja(1e-3).fit(x) for x in data], "read": reader(data)}
+    t = alternate(calls, rounds)
+    return Row(f"Oja, {streams} streams", f"{n} x {d} each", t["ours"], "fits one by one", t["fits"], t["read"])
 
 
 def sparse(rounds: int) -> Row:

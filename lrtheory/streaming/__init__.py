@@ -12,6 +12,7 @@ from lrtheory.streaming.history import HistoryPCA
 from lrtheory.streaming.incremental import CCIPCA, IncrementalSVD
 from lrtheory.streaming.instances import StreamInstance
 from lrtheory.streaming.krasulina import MatrixKrasulina
+from lrtheory.streaming.many_streams import ManyStreams
 from lrtheory.streaming.oja import Krasulina, Oja
 from lrtheory.streaming.oja_plus_plus import OjaPlusPlus
 from lrtheory.streaming.power import BlockPower
@@ -33,6 +34,7 @@ __all__ = [
     "HistoryPCA",
     "IncrementalSVD",
     "Krasulina",
+    "ManyStreams",
     "MatrixKrasulina",
     "Oja",
     "OjaGrid",

@@ -23,8 +23,41 @@ THREADS = 128
 NORM2, LOG_SCALE, B, BEFORE, SINCE = range(5)  # as in `_cpu`
 LONG_STEP = 1e20
 
+STEP = r"""
+__device__ double coefficient(  // of a row with <a, w> = s and ||a||^2 = r; ||w||^2 as the step leaves it
+    long long kind, double eta, double s, double r, long long row, double* norm2, double* ada, double* before,
+    double* since, long long* too_long)
+{
+    if ((row & (row - 1)) == 0) { *before = *since; *since = 0.0; }
+    const double rho = s / *norm2 * s;
+    *since += rho;
+    double rate = eta, growth;
+    if (kind == 1) {
+        const double left = 1.0 - eta * rho;
+        rate = eta / left;
+        growth = (1.0 + eta * rho * (eta * (r > rho ? r - rho : 0.0))) / left / left;
+    } else {
+        if (kind == 2) { *ada = hypot(*ada, sqrt(r) * sqrt(rho)); rate = 1.0 / *ada; }
+        growth = 1.0 + (2.0 * rate * rho + rate * r * (rate * rho));
+    }
+    if (!(fabs(rate) * r <= LONG_STEP)) *too_long = 1;
+    *norm2 *= growth;
+    return rate * s;
+}
+
+__device__ double into_range(double* norm2, double* log_scale)  // the power of two by which w is to be multiplied
+{
+    if (*norm2 < 1e100 && *norm2 > 1e-100) return 1.0;
+    const double exponent = rint(0.5 * log(*norm2) / LN2), scale = exp2(-exponent);
+    *norm2 = *norm2 * scale * scale;
+    *log_scale += exponent * LN2;
+    return scale;
+}
+"""
+MACROS = {"LONG_STEP": LONG_STEP, "LN2": repr(math.log(2.0))}
 STEPS = _gpu_launch.Source(
-    r"""
+    STEP
+    + r"""
 extern "C" __global__ void steps(
     double* products, const double* squares, const double* rates, double* scalars, double* kept, long long* too_long,
     long long m, long long members, long long rate_stride, long long kind, long long seen)
@@ -40,29 +73,12 @@ extern "C" __global__ void steps(
         const double r = g[i * m + i], eta = rates[i * rate_stride + b];
         double s = factor * products[i * members + b];
         for (long long q = 0; q < i; ++q) s += g[i * m + q] * products[q * members + b];
-        const long long row = seen + i + 1;
-        if ((row & (row - 1)) == 0) { before = since; since = 0.0; }
-        const double rho = s / norm2 * s;
-        since += rho;
-        double rate = eta, growth;
-        if (kind == 1) {
-            const double left = 1.0 - eta * rho;
-            rate = eta / left;
-            growth = (1.0 + eta * rho * (eta * (r > rho ? r - rho : 0.0))) / left / left;
-        } else {
-            if (kind == 2) { ada = hypot(ada, sqrt(r) * sqrt(rho)); rate = 1.0 / ada; }
-            growth = 1.0 + (2.0 * rate * rho + rate * r * (rate * rho));
-        }
-        if (!(fabs(rate) * r <= LONG_STEP)) *too_long = 1;
-        products[i * members + b] = rate * s;
-        norm2 *= growth;
-        if (!(norm2 < 1e100 && norm2 > 1e-100)) {
-            const double exponent = rint(0.5 * log(norm2) / LN2);
-            const double scale = exp2(-exponent);
+        products[i * members + b] =
+            coefficient(kind, eta, s, r, seen + i + 1, &norm2, &ada, &before, &since, too_long);
+        const double scale = into_range(&norm2, &log_scale);
+        if (scale != 1.0) {
             factor *= scale;
             for (long long q = 0; q <= i; ++q) products[q * members + b] *= scale;
-            norm2 = norm2 * scale * scale;
-            log_scale += exponent * LN2;
         }
     }
     scalars[members + b] = log_scale;
@@ -72,7 +88,7 @@ extern "C" __global__ void steps(
     kept[b] = factor;
 }
 """,
-    variants=({"ROWS": ROWS, "LONG_STEP": LONG_STEP, "LN2": repr(math.log(2.0))},),
+    variants=({"ROWS": ROWS} | MACROS,),
 )
 SOURCES = (STEPS,)
 
@@ -108,14 +124,19 @@ def take(rows: Array, rates: np.ndarray, kind: int, seen: int, w: np.ndarray, sc
         vectors = scales[:, None] * vectors
         numbers[NORM2, :] = length2 * scales * scales
         numbers[LOG_SCALE, :] += exponents * math.log(2.0)
-    if int(too_long[0]):
-        raise ValueError(
-            f"a step of step_size ||a||^2 > {LONG_STEP:g} within rows {seen} to {seen + rows.shape[0] - 1} of the "
-            "stream: rows on a device take shorter ones only"
-        )
+    check_steps(too_long, seen, rows.shape[0])
     w[:] = to_numpy(vectors)
     scalars[:] = to_numpy(numbers).T
     return norm2
+
+
+def check_steps(too_long: Array, seen: int, m: int) -> None:
+    """Raise ValueError if a kernel has met a step that is too long for it."""
+    if int(too_long[0]):
+        raise ValueError(
+            f"a step of step_size ||a||^2 > {LONG_STEP:g} within rows {seen} to {seen + m - 1} of the stream: rows on "
+            "a device take shorter ones only"
+        )
 
 
 def add_products(rows: Array, w: np.ndarray, y: np.ndarray) -> float:

@@ -65,6 +65,7 @@ class OjaGrid(_RowSteps):
     """
 
     checks_first = True
+    _takes_device_rows = False
     n_components = 1
 
     def __init__(

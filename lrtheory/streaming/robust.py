@@ -41,6 +41,7 @@ class ClippedOja(Oja):
     """
 
     checks_first = True
+    _takes_device_rows = False
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lrtheory.backend import as_array
-from lrtheory.streaming import AdaOja, BlockPower, HistoryPCA, Krasulina, Oja, transfers
+from lrtheory.streaming import AdaOja, BlockPower, HistoryPCA, Krasulina, ManyStreams, Oja, transfers
 
 pytestmark = pytest.mark.gpu
 
@@ -36,3 +36,19 @@ def test_rows_that_are_not_finite_are_named():
     rows[217, 1] = np.nan
     with pytest.raises(ValueError, match="row 217 of the stream is not finite"):
         Oja(0.01).fit(as_array(rows, "cuda"))
+
+
+@pytest.mark.parametrize("d", [3, 64, 500, 2000, 4096, 4100])
+@pytest.mark.parametrize("made", [Oja(0.01), Krasulina(1e-4), AdaOja()], ids=["oja", "krasulina", "adaoja"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_many_streams_agree_with_the_host(made, dtype, d):
+    rows = (np.random.default_rng(0).standard_normal((20, 150, d)) * np.geomspace(3, 1, d)).astype(dtype)
+    expected = ManyStreams(made).fit(rows)
+    found = ManyStreams(made)
+    for part in (rows[:, :70], rows[:, 70:]):
+        found.partial_fit(as_array(np.ascontiguousarray(part), "cuda"))
+    np.testing.assert_allclose(found.components_, expected.components_, atol=1e-9 if dtype == np.float64 else 1e-5)
+    np.testing.assert_allclose(found.log_growth_, expected.log_growth_, rtol=1e-9, atol=1e-9)
+    rows[7, 33, 1] = np.nan
+    with pytest.raises(ValueError, match="row 33 of stream 7 is not finite"):
+        ManyStreams(made).fit(as_array(rows, "cuda"))

@@ -1,0 +1,29 @@
+"""Streams side by side on the host: the kernel of one stream for each, on all threads."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from lrtheory import backend
+from lrtheory.streaming import _cpu
+
+
+def take_each(
+    rows: np.ndarray, rates: np.ndarray, kind: int, seen: int, w: np.ndarray, scalars: np.ndarray
+) -> np.ndarray:
+    """Take rows ``(S, m, d)`` after `seen` others, those of stream s for w_s; return their squared norms ``(S,)``.
+
+    w ``(S, d)`` and scalars ``(S, SCALARS)`` are changed; rates are ``(m, S)``.
+    """
+    rates = np.ascontiguousarray(rates.T)
+
+    def take(s: int) -> float:
+        return float(_cpu.dense_rows(rows[s], rates[s], kind, seen, w[s], scalars[s]))
+
+    streams = range(rows.shape[0])
+    if backend.threads() == 1:
+        return np.array([take(s) for s in streams])
+    with ThreadPoolExecutor(backend.threads()) as pool:
+        return np.array(list(pool.map(take, streams)))
