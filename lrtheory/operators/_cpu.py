@@ -35,7 +35,7 @@ COLUMNS = 2048  # likewise
 FEW = 3  # trials up to which one fused pass each beats two BLAS products for all
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=False)
 def _link(r, code, threshold):
     if code == 0:
         return 0.5 * r * r, r
@@ -215,7 +215,7 @@ def suits_this_machine() -> bool:
     return bool(importlib.import_module("llvmlite.binding").get_host_cpu_features().get("avx512f", False))
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
 def _dots(rows, z, i, t, first, last, out):
     """Add ``<rows_i, z_t>`` over the columns first..last-1 to out ``(trials, 6)``, for 6 rows and 4 trials."""
     a0, a1, a2 = rows[i, first:last], rows[i + 1, first:last], rows[i + 2, first:last]
@@ -267,7 +267,7 @@ def _dots(rows, z, i, t, first, last, out):
             out[t + b, q] += sums[b][q]
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
 def _add(rows, r, i, t, first, last, gradient):
     """Add ``sum_q r_tq rows_(i+q)`` to the columns first..last-1 of the gradients of 4 trials."""
     a0, a1, a2 = rows[i, first:last], rows[i + 1, first:last], rows[i + 2, first:last]

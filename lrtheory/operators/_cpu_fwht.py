@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=False)
 def _stage4(x, y):
     q = x.size // 4
     x0, x1, x2, x3 = x[:q], x[q : 2 * q], x[2 * q : 3 * q], x[3 * q : 4 * q]
@@ -25,7 +25,7 @@ def _stage4(x, y):
         y[4 * i + 3] = b - d
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=False)
 def _stage2(x, y):
     q = x.size // 2
     x0, x1 = x[:q], x[q : 2 * q]
@@ -35,7 +35,7 @@ def _stage2(x, y):
         y[2 * i + 1] = a - b
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=False)
 def _piece(x, y):
     """Transform x in place; y is a buffer of the same length."""
     left = x.size
@@ -53,7 +53,7 @@ def _piece(x, y):
         x[:] = y
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=False)
 def _butterflies4(x0, x1, x2, x3):
     for i in range(x0.size):
         a, b, c, d = x0[i] + x1[i], x0[i] - x1[i], x2[i] + x3[i], x2[i] - x3[i]
@@ -63,7 +63,7 @@ def _butterflies4(x0, x1, x2, x3):
         x3[i] = b - d
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=False)
 def _butterflies2(x0, x1):
     for i in range(x0.size):
         a, b = x0[i], x1[i]

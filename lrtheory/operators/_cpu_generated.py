@@ -30,7 +30,7 @@ _S0, _S1, _S2 = (np.uint64(shift) for shift in SHIFTS)
 _Q1, _Q2, _Q3 = np.uint64(12), np.uint64(24), np.uint64(36)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=False)
 def _word(key, c):
     x = key + (c + _ONE) * _GAMMA
     x = (x ^ (x >> _S0)) * _FIRST
@@ -38,7 +38,7 @@ def _word(key, c):
     return x ^ (x >> _S2)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=False)
 def _fetch(law, bits, key, width, i, first, last, words):
     """Overwrite words ``(4, ...)`` with the words first..last-1 of the rows i..i+3."""
     for q in range(4):
@@ -53,7 +53,7 @@ def _fetch(law, bits, key, width, i, first, last, words):
                 row[w] = _word(key, c + np.uint64(w))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=False)
 def _spread(law, table, words, count, values):
     """Overwrite values ``(4, ...)`` with the entries that the first `count` words of each row stand for."""
     for q in range(4):
@@ -72,7 +72,7 @@ def _spread(law, table, words, count, values):
                     into[64 * w + j] = 1.0 if h & (_ONE << np.uint64(j)) else -1.0
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
 def _sign_dots(words, count, z, out):
     """Add to out ``(4,)`` the dot products of four rows of signs with a block of one point."""
     s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
@@ -91,7 +91,7 @@ def _sign_dots(words, count, z, out):
     out[3] += s3
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
 def _sign_add(words, count, r, g):
     """Add to g the four rows of signs, weighted by r ``(4,)``."""
     r0, r1, r2, r3 = r[0], r[1], r[2], r[3]
@@ -105,7 +105,7 @@ def _sign_add(words, count, r, g):
             )
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
 def _dots(values, count, z, out):
     """Add to out ``(4,)`` the dot products of four rows with a block of one point."""
     a0, a1, a2, a3 = values[0], values[1], values[2], values[3]
@@ -122,7 +122,7 @@ def _dots(values, count, z, out):
     out[3] += s3
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
 def _add(values, count, r, g):
     """Add to g the four rows, weighted by r ``(4,)``."""
     a0, a1, a2, a3 = values[0], values[1], values[2], values[3]
@@ -131,7 +131,7 @@ def _add(values, count, r, g):
         g[j] += (r0 * a0[j] + r1 * a1[j]) + (r2 * a2[j] + r3 * a3[j])
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
 def _dots_of_four(values, count, z, t, first, out, q):
     """Add to ``out[t : t + 4, q : q + 4]`` the dot products of four rows with a block of four points."""
     a0, a1, a2, a3 = values[0, :count], values[1, :count], values[2, :count], values[3, :count]
@@ -169,7 +169,7 @@ def _dots_of_four(values, count, z, t, first, out, q):
             out[t + b, q + c] += sums[b][c]
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
 def _add_of_four(values, count, r, t, i, g, first):
     """Add the four rows to a block of the gradients t..t+3, weighted by ``r[t : t + 4, i : i + 4]``."""
     a0, a1, a2, a3 = values[0, :count], values[1, :count], values[2, :count], values[3, :count]

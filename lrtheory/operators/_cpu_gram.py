@@ -13,7 +13,7 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 FEW = 16  # vectors up to which the triangle beats BLAS on the full matrix
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
 def symmetric_product(h, r, active, out):
     """Overwrite out ``(B, d)`` with ``r h`` for symmetric h ``(d, d)``, of which the upper triangle is read."""
     d = h.shape[0]

@@ -13,7 +13,7 @@ from numba import njit
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=False)
 def _copy(a, out):
     """Overwrite out with a (assigning a whole array compiles its error message too, for seconds)."""
     for i in range(a.shape[0]):
@@ -21,7 +21,7 @@ def _copy(a, out):
             out[i, j] = a[i, j]
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
 def _products(a, b, out):
     """Overwrite out with ``a b^T``."""
     for i in range(a.shape[0]):
@@ -32,7 +32,7 @@ def _products(a, b, out):
             out[i, j] = total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
 def _step(x, gram, truth, overlap, eta, out):
     """Overwrite out with ``x - eta (gram x - overlap truth)``; return whether it is finite."""
     finite = True

@@ -13,7 +13,7 @@ BLOCK = 128  # frequencies at a time: their sums stay in the first-level cache
 PART = 2048  # frequencies of a unit of work
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, fastmath={"contract"}, forceinline=True)
 def _sums(alpha, beta, x, y, cosine, tau, re, im, quotients):
     """Overwrite re + i im ``(p, K)`` with the sums over modes of the p products, see `dplr.generating_function`."""
     for j in range(x.shape[1]):
@@ -35,7 +35,7 @@ def _sums(alpha, beta, x, y, cosine, tau, re, im, quotients):
                 row_im[k] += v * t_re[k] - u * c_im[k]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=False)
 def _combine(rank, sums, g):
     """Return S_cb - g S_cp (I + g S_pp)^-1 S_pb of sums ``(1 + r, 1 + r)``, which are overwritten.
 

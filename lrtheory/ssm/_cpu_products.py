@@ -35,7 +35,7 @@ _LOG2 = math.log(2)
 _QUARTER = math.pi / 2
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=False)
 def _split(y, high, low):
     """Return y (high + low) as a sum of three numbers: two of 26 bits and a small one."""
     c = _SPLIT * y
@@ -66,7 +66,7 @@ def split_nodes(x, nodes):
             nodes[g, 3, n], nodes[g, 4, n], nodes[g, 5, n] = top, middle, rest
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, fastmath={"contract"}, forceinline=True)
 def _exp(r):
     """Taylor's sum for |r| <= log(2) / 2, to rounding."""
     p = r / 6227020800.0 + 1 / 479001600.0
@@ -82,7 +82,7 @@ def _exp(r):
     return ((p * r + 0.5) * r + 1.0) * r + 1.0
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, fastmath={"contract"}, forceinline=True)
 def _sin(r):
     """Taylor's sum for |r| <= pi / 4, to rounding."""
     q = r * r
@@ -95,7 +95,7 @@ def _sin(r):
     return r + r * q * p
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, fastmath={"contract"}, forceinline=True)
 def _cos(r):
     """Taylor's sum for |r| <= pi / 4, to rounding."""
     q = r * r
@@ -108,7 +108,7 @@ def _cos(r):
     return 1 + q * (q * p - 0.5)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=False)
 def exponentials(nodes, step, lowest, re, im):
     """Overwrite re + i im with exp(step x_n), correct to 2 units of rounding for any step of at most 26 bits."""
     a1, a2, a3, b1, b2, b3 = nodes[0], nodes[1], nodes[2], nodes[3], nodes[4], nodes[5]
@@ -139,7 +139,7 @@ def exponentials(nodes, step, lowest, re, im):
         im[n] = size * (-y if (turns & 2) != 0 else y)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, fastmath={"contract"}, forceinline=True)
 def _doubled(nodes, step, lowest, re, im):
     """Overwrite re + i im ``(2^k, M')`` with exp(step i x_n), i = 0..2^k - 1: products of at most k exact ones."""
     re[0], im[0] = 1.0, 0.0
@@ -154,7 +154,7 @@ def _doubled(nodes, step, lowest, re, im):
         width *= 2
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, fastmath={"contract"}, forceinline=True)
 def _row_table(nodes, lowest, work, table):
     """Overwrite table ``(2 M' * 64,)`` with Re exp(r x_n), r = 0..63, for each n, and then -Im of the same.
 
@@ -181,7 +181,7 @@ def _row_table(nodes, lowest, work, table):
             table[(modes + n) * STEP + r] = im[r]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, fastmath={"contract"}, forceinline=True)
 def _product(left, table, rows, out):
     """Overwrite out ``(rows * 64,)`` with left ``(>= rows, k)`` times table ``(k * 64,)``; 4 divides rows and k."""
     for i in range(0, rows, 4):
@@ -255,7 +255,7 @@ def gemm_units(w, weight_of, nodes, node_of, place, computed, channels, chunks, 
                     out[place[h], sample : sample + count] = spare[:count]
 
 
-@njit(cache=True, nogil=True, fastmath=SUMS)
+@njit(cache=True, nogil=True, fastmath=SUMS, forceinline=True)
 def _recurrence_block(turn_re, turn_im, re, im, out):
     """Overwrite out with ``sum_n re_n`` while re + i im is multiplied by turn at each step."""
     for r in range(out.size):
@@ -269,7 +269,7 @@ def _recurrence_block(turn_re, turn_im, re, im, out):
         out[r] = total
 
 
-@njit(cache=True, nogil=True, fastmath=SUMS)
+@njit(cache=True, nogil=True, fastmath=SUMS, forceinline=True)
 def _two_term_block(double, square, now, after, out):
     """The same by k_l = 2 Re(z) k_(l-1) - |z|^2 k_(l-2) for each mode, from its first two samples."""
     for r in range(out.size):
@@ -312,7 +312,7 @@ def recurrence_units(w, weight_of, nodes, node_of, place, computed, two_term, lo
                 _recurrence_block(turn_re, turn_im, re, im, block)
 
 
-@njit(cache=True, nogil=True, fastmath=SUMS)
+@njit(cache=True, nogil=True, fastmath=SUMS, forceinline=True)
 def _along_rows(modes, table, rows, moments):
     """Overwrite moments ``(6, M')`` with the sums over r of e_r U_r, r e_r U_r and e_r V_r, real and imaginary parts.
 

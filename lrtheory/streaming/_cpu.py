@@ -99,7 +99,7 @@ def _long_step(kind, eta, rate, s, r, w, scalars):
     return sign / length
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
 def row_pass(rows, rates, kind, t, w, scalars):
     """Take the rows ``(m, d)`` with rates ``(m,)`` after t others, changing w and scalars; return sum ||a_i||^2."""
     m, d = rows.shape
@@ -210,7 +210,7 @@ def _tile(rates, kind, t, sums, squares, c, scalars):
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
 def _sparse_products(values, indices, first, last, w):
     s, r = 0.0, 0.0
     for p in range(first, last):

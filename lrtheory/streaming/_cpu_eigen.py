@@ -17,7 +17,7 @@ EPSILON = 2.0**-52
 MOST_STEPS = 60  # for one eigenvalue; two or three are usual
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
 def _reduce(a, z, diagonal, beside):
     """Overwrite a; with Q the rows of z, ``Q a Q^T`` is tridiagonal.
 

@@ -72,7 +72,7 @@ def _long_step(a, rate, s, w):
     return p
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
 def _orthonormalize(w):
     """Make the rows of w orthonormal by Gram-Schmidt, in their order."""
     k, d = w.shape

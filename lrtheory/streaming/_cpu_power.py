@@ -25,7 +25,7 @@ EPSILON = 2.0**-52
 COPIED_ENTRIES = 1 << 15  # of read-only rows, another signature to compile, copied at a time: they stay in cache
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
 def power_pass(rows, w, y):
     """Add ``sum_i <a_i, w> a_i`` to y ``(d,)`` for rows ``(m, d)``; return ``sum_i ||a_i||^2``."""
     total = 0.0
@@ -41,7 +41,7 @@ def power_pass(rows, w, y):
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
 def csr_power_pass(values, indices, pointers, w, y):
     """`power_pass` for rows in CSR form, O(nnz)."""
     total = 0.0
@@ -57,7 +57,7 @@ def csr_power_pass(values, indices, pointers, w, y):
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
 def _squared_norm(y):
     total = 0.0
     for j in range(y.size):
@@ -65,7 +65,7 @@ def _squared_norm(y):
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
 def normalize(y):
     """Divide y by its norm, unless that is 0; return the norm."""
     total = _squared_norm(y)
@@ -87,13 +87,13 @@ def normalize(y):
     return length * scale
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
 def _combine(old, weight, w, y):
     for j in range(y.size):
         y[j] = old * w[j] + weight * y[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
 def close_block(w, y, eigenvalue, counts):
     """Make w the direction of ``(t - 1) / t lambda w + y / (t filled)``, t the block's number, and empty y."""
     t = counts[CLOSED] + 1.0
@@ -106,7 +106,7 @@ def close_block(w, y, eigenvalue, counts):
     counts[FILLED] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
 def _project(v, basis, count):
     """Subtract from v its part in the span of orthonormal rows, twice: once more for what rounding left."""
     for _ in range(2):
@@ -235,7 +235,7 @@ def row_energies(rows):
     return energies
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
 def _before(energy, number, other_energy, other_number):
     """Whether a row leaves before another: it is smaller or, among equals, newer."""
     return energy < other_energy or (energy == other_energy and number > other_number)
