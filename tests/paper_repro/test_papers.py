@@ -10,6 +10,7 @@ import pytest
 from report_pages import Page, check_page, check_row, markdown_claims
 
 import paper_repro
+from paper_repro import diagonal_ssm
 from paper_repro.__main__ import main
 from paper_repro.paper import load, matches
 
@@ -130,3 +131,18 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(option, ca
     assert main([option, str(tmp_path / "file"), "--results", str(tmp_path / "results")]) == 2
     assert capsys.readouterr().err == f"error: cannot write to {tmp_path / 'file'}: File exists\n"
     assert not (tmp_path / "results").exists()
+
+
+def test_quoted_accuracies_have_the_averages_that_were_published_with_them():
+    published = {
+        "S4D-LegS": "84.89",
+        "S4D-Inv": "85.50",
+        "S4D-Lin": "78.39",
+        "S4-LegS": "86.09",
+        "S4-FouT": "77.90",
+        "DSS": "79.45",
+    }
+    texts = [expected.text for expected in diagonal_ssm.QUOTED.expected]
+    for model, average in published.items():
+        (text,) = (text for text in texts if text.startswith(f"{model}:"))
+        assert text.endswith(f"on average {average}.")
