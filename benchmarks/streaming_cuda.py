@@ -18,7 +18,6 @@ from benchmarks.sensing_cuda import Call, against, same_work, timed, torch_calls
 from benchmarks.ssm_cuda import Setting, floor, host
 from lrtheory.random import Stream
 from lrtheory.streaming import HistoryPCA, ManyStreams, Oja, metrics, transfers
-from lrtheory.streaming._estimator import canonical_signs
 
 UNROLLED = 16  # rows that PyTorch compiles as one graph
 ETA = 1e-4
@@ -48,7 +47,7 @@ def stream_of(n: int, d: int) -> np.ndarray:
 def directions(w: Any) -> np.ndarray:
     """Return vectors ``(..., d)`` of any library as unit vectors with canonical signs, on the host."""
     w = host(w)
-    return canonical_signs(w / np.linalg.norm(w, axis=-1, keepdims=True))
+    return metrics.canonical_signs(w / np.linalg.norm(w, axis=-1, keepdims=True))
 
 
 def row_loop(x: Any, w: Any, eta: Any) -> Any:

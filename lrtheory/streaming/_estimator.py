@@ -15,6 +15,7 @@ import numpy as np
 from lrtheory.backend import Array, is_cupy
 from lrtheory.names import check_name
 from lrtheory.random import Stream
+from lrtheory.streaming.metrics import canonical_signs
 from lrtheory.streaming.sources import Chunk, check_width, chunks, first_not_finite
 
 
@@ -317,12 +318,6 @@ def squared_norm(rows: Chunk) -> float:
     from lrtheory.streaming import _cpu_rows
 
     return _cpu_rows.sum_of_squares(rows if isinstance(rows, np.ndarray) else rows.data)
-
-
-def canonical_signs(vectors: Array) -> Array:
-    """Return vectors ``(..., d)`` whose entry of largest modulus, the first of equal ones, is > 0."""
-    largest = np.argmax(np.abs(vectors), axis=-1, keepdims=True)
-    return np.where(np.take_along_axis(vectors, largest, axis=-1) < 0, -vectors, vectors)
 
 
 def positive(name: str, value: Any) -> float:

@@ -154,3 +154,9 @@ def near_top_mass(v: Any, energies: Any, directions: Any, gamma: float) -> Array
     overlaps = v @ transpose(directions)
     found = xp.sum(xp.where(energies >= (1 - gamma) * xp.max(energies), overlaps * overlaps, 0.0), axis=-1)
     return xp.minimum(found, xp.ones_like(found))
+
+
+def canonical_signs(vectors: Array) -> Array:
+    """Return vectors ``(..., d)`` whose entry of largest modulus, the first of equal ones, is > 0."""
+    largest = np.argmax(np.abs(vectors), axis=-1, keepdims=True)
+    return np.where(np.take_along_axis(vectors, largest, axis=-1) < 0, -vectors, vectors)

@@ -7,15 +7,10 @@ from typing import Any
 import numpy as np
 
 from ._checks import integer, matrix
+from .metrics import canonical_signs
 
 _DENSE = 4096  # d up to which A^T A is formed
 _BLOCK = 4096  # rows of A at a time
-
-
-def canonical(directions: np.ndarray) -> np.ndarray:
-    """Return rows ``(k, d)`` with the signs that make the entry of largest modulus positive."""
-    largest = np.take_along_axis(directions, np.argmax(np.abs(directions), axis=1)[:, None], axis=1)
-    return directions * np.where(largest < 0, -1.0, 1.0)
 
 
 def second_moment(rows: Any) -> np.ndarray:
@@ -66,7 +61,7 @@ def top_directions(rows: Any, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(f"k must be below min(n, d) = {min(n, d)} beyond {_DENSE} dimensions, got {k}")
         _, values, vectors = svds(rows, k=k, v0=np.random.Generator(np.random.Philox(0)).standard_normal(min(n, d)))
         order = np.argsort(-values)
-        return np.square(values[order]), canonical(vectors[order])
+        return np.square(values[order]), canonical_signs(vectors[order])
     moment = second_moment(rows if d <= n else rows.T)
     if not np.all(np.isfinite(moment)):
         raise ValueError("rows must be finite, with squares that are: got NaN, infinity or entries beyond 1e150")
@@ -75,4 +70,4 @@ def top_directions(rows: Any, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
     if d > n:
         vectors = np.asarray((rows.T @ vectors.T).T)
         vectors = np.linalg.qr(vectors.T)[0].T
-    return energies, canonical(np.ascontiguousarray(vectors))
+    return energies, canonical_signs(np.ascontiguousarray(vectors))

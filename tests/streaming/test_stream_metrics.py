@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lrtheory.random import Stream
 from lrtheory.spectra import orthonormal
-from lrtheory.streaming.metrics import corr2, energy, energy_ratio, near_top_mass, sin2, subspace_sin2
-from lrtheory.streaming.offline import canonical, second_moment, top_directions
+from lrtheory.streaming.metrics import canonical_signs, corr2, energy, energy_ratio, near_top_mass, sin2, subspace_sin2
+from lrtheory.streaming.offline import second_moment, top_directions
 
 EPS = np.finfo(np.float64).eps
 
@@ -83,7 +83,7 @@ def test_energy_and_offline_directions_against_the_svd(shape, sparse):
     _, values, vectors = np.linalg.svd(dense, full_matrices=False)
     energies, directions = top_directions(rows, k)
     assert np.allclose(energies, values[:k] ** 2, rtol=1e-12)
-    assert np.allclose(directions, canonical(vectors[:k]), atol=1e-9)
+    assert np.allclose(directions, canonical_signs(vectors[:k]), atol=1e-9)
     assert np.all(np.max(np.abs(directions), axis=1) == np.max(directions, axis=1))
     v = rng.standard_normal((2, shape[1]))
     plain = np.sum((dense @ v.T) ** 2, axis=0) / np.sum(v * v, axis=1)
