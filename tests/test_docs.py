@@ -73,7 +73,10 @@ def test_the_page_on_streams_runs(monkeypatch, capsys):
     listed = re.findall(r"(?m)^\| `(streaming_\w+)` \|", text)
     assert sorted(listed) == sorted(p.stem for p in (ROOT / "experiments").glob("streaming_*.py"))
     methods = set(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (`[A-Z].*?) \|", text))))
-    assert methods == {n for n in streaming.__all__ if n[0].isupper()} - {"StreamInstance", "StreamingEstimator"}
+    others = {"ManyStreams", "StreamInstance", "StreamingEstimator"}
+    assert methods == {n for n in streaming.__all__ if n[0].isupper()} - others
+    assert names["many"].components_.shape == (100, 1, 50)
+    assert np.median(streaming.metrics.sin2(names["many"].components_[:, 0], names["truths"])) < 0.05
 
 
 def test_guide_lists_every_published_method():
