@@ -62,6 +62,7 @@ def summary(frame):
 
 OBSERVED = "observed on rows of which a tenth carries v_1"
 HIGH, LOW = (0.99, 1.0), (0.0, 0.05)
+FD = "keeps v_1 if s_1^2 - F^2 / size > s_2^2 (Ghashami et al. 2016)"
 EXPECTED = (
     ("oja", ORDERS, (2, 64), HIGH, f"the rates of a fixed-rate method see no order, {PAPER}"),
     ("adaoja", ORDERS[:3], (2, 64), HIGH, OBSERVED),
@@ -70,9 +71,18 @@ EXPECTED = (
     ("history", ("random",), (16, 64), HIGH, "the blocks are random samples of the rows"),
     ("history", ("v1_last",), (2, 32), LOW, OBSERVED),
     ("oja_inv", ("v1_last",), (2, 4), (0.0, 0.1), "the last rates are too small"),
-    ("frequent_directions", ORDERS, (16, 64), HIGH, OBSERVED),
+    ("frequent_directions", ORDERS, (2, 64), HIGH, FD),
 )
 """Method, orders, range of R, interval of corr2, source."""
+MOST_BESIDE = 250  # times s_1^2, the energy of the other directions up to which AdaOja is claimed
+
+
+def claimed(name, rows):
+    """Return which rows a claim on a method covers, beside its range of R: F^2 = s_1^2 (1 + (d - 1) / R)."""
+    beside = (rows["d"] - 1) / rows["gap"]
+    if name == "frequent_directions":
+        return 1 - (1 + beside) / rows["size"] > 1 / rows["gap"]
+    return beside <= (MOST_BESIDE if name == "adaoja" else np.inf)
 
 
 def claims(frame):
@@ -82,6 +92,7 @@ def claims(frame):
     found = []
     for name, orders, (low, high), predicted, source in EXPECTED:
         part = where(rows[(rows["gap"] >= low) & (rows["gap"] <= high) & rows["order"].isin(orders)], method=name)
+        part = part[claimed(name, part)]
         for end, case, one in cases(part, ["method", *MATRIX], ("seed",), ["gap", "order"]):
             statement = f"median of corr2 in [{predicted[0]:g}, {predicted[1]:g}], {name}{case}"
             found.append(median_claim(f"STREAM.T11.{name}{end}", statement, source, predicted, by_seed(one, "corr2")))

@@ -17,15 +17,16 @@ PACKAGE = Path(__file__).resolve().parents[1] / "lrtheory"
 
 
 def compiled(text):
-    """Return the functions that Numba compiles, by name: the options, and the names of what each of them calls."""
+    """Return the functions that Numba compiles, by name: the options, and the names that each of them has."""
     found = {}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             for mark in node.decorator_list:
-                if isinstance(mark, ast.Call) and getattr(mark.func, "id", "") == "njit":
-                    called = [call.func for call in ast.walk(node) if isinstance(call, ast.Call)]
-                    names = {getattr(f, "id", getattr(f, "attr", "")) for f in called}
-                    found[node.name] = ({word.arg: ast.unparse(word.value) for word in mark.keywords}, names)
+                function = mark.func if isinstance(mark, ast.Call) else mark
+                if getattr(function, "id", getattr(function, "attr", "")) == "njit":
+                    names = {getattr(n, "id", getattr(n, "attr", "")) for n in ast.walk(node)} - {node.name}
+                    options = {word.arg: ast.unparse(word.value) for word in getattr(mark, "keywords", ())}
+                    found[node.name] = (options, names)
     return found
 
 
@@ -41,7 +42,7 @@ def broken(text):
     }
 
 
-SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if "@njit" in path.read_text()]
+SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if "njit" in path.read_text()]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
@@ -58,6 +59,9 @@ def test_the_rule_finds_what_breaks_it():
         ("fastmath=FAST, forceinline=True", set()),
     ):
         assert broken(f"{caller}@njit({options})\ndef g(x):\n    return x\n") == expected
+    for text in ("@njit\ndef g(x):\n    return x\n", "@numba.njit(cache=True)\ndef g(x):\n    return x\n"):
+        assert broken(caller + text) == {"g"}
+        assert broken(caller.replace("return g(x)", "h = g\n    return h(x)") + text) == {"g"}
     assert len(SOURCES) > 15
     assert sum(len(compiled(path.read_text())) for path in SOURCES) > 60
 
@@ -67,12 +71,14 @@ def test_no_kernel_calls_one_of_another_file():
     everywhere = [compiled(path.read_text()) for path in SOURCES]
     names = set().union(*everywhere)
     for mine, path in zip(everywhere, SOURCES, strict=True):
-        called = set().union(*(called for _, called in mine.values())) if mine else set()
         imported = set()
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom):
+            if isinstance(node, ast.Import | ast.ImportFrom):
                 imported |= {alias.asname or alias.name for alias in node.names}
-        assert not called & imported & names, path
+        used = set().union(*(used for _, used in mine.values())) if mine else set()
+        others = names - mine.keys()
+        assert not used & imported & others, path
+        assert not (used & others and any(name.startswith("_cpu") for name in used & imported)), path
 
 
 KERNEL = """

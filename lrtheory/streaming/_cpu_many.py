@@ -22,8 +22,12 @@ def take_each(
     def take(s: int) -> float:
         return float(_cpu.dense_rows(rows[s], rates[s], kind, seen, w[s], scalars[s]))
 
-    streams = range(rows.shape[0])
-    if backend.threads() == 1:
-        return np.array([take(s) for s in streams])
-    with ThreadPoolExecutor(backend.threads()) as pool:
-        return np.array(list(pool.map(take, streams)))
+    streams, parts = rows.shape[0], backend.threads()
+
+    def part(i: int) -> list[float]:
+        return [take(s) for s in range(i * streams // parts, (i + 1) * streams // parts)]
+
+    if parts == 1:
+        return np.array(part(0))
+    with ThreadPoolExecutor(parts) as pool:
+        return np.concatenate(list(pool.map(part, range(parts))))

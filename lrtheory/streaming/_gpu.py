@@ -40,7 +40,7 @@ __device__ double coefficient(  // of a row with <a, w> = s and ||a||^2 = r; ||w
         if (kind == 2) { *ada = hypot(*ada, sqrt(r) * sqrt(rho)); rate = 1.0 / *ada; }
         growth = 1.0 + (2.0 * rate * rho + rate * r * (rate * rho));
     }
-    if (!(fabs(rate) * r <= LONG_STEP)) *too_long = 1;
+    if (fabs(rate) * r > LONG_STEP) *too_long = 1;
     *norm2 *= growth;
     return rate * s;
 }

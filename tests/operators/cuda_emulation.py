@@ -1,9 +1,10 @@
-"""Runs the package's CUDA C on the CPU: the same text, compiled as C++ under a shim, threads of a block in lockstep.
+"""Runs the package's CUDA C on the CPU: the same text, compiled as C++ under a shim, threads of a warp in lockstep.
 
-The threads of a block are fibers. Each runs up to its next barrier (or warp shuffle), then the next one runs; blocks
-run one after the other. What the device leaves undefined is an error here: threads of a block at different barriers, a
-result that depends on the order in which threads run between barriers (every kernel runs twice, in both orders), a
-write beyond an array. An argument must have the type that the kernel declares.
+The threads of a block are fibers. Each runs up to its next barrier or shuffle, then the next one of its warp does, and
+one warp after the other gets to a barrier; blocks run one after the other. What the device leaves undefined is an error
+here: threads of a block at different barriers, a result that depends on the order in which threads run between barriers
+(every kernel runs twice, in both orders), a write beyond an array. An argument must have the type that the kernel
+declares.
 """
 
 import ctypes
@@ -60,21 +61,28 @@ static bool block(bool reversed)
     const unsigned n = fibers.size();
     for (Fiber& fiber : fibers) { fiber.begun = false; fiber.state = RUNNING; }
     for (;;) {
-        for (unsigned k = 0; k < n; ++k) {
-            current = reversed ? n - 1 - k : k;
-            Fiber& fiber = fibers[current];
-            threadIdx = fiber.place;
-            fiber.state = RUNNING;
-            if (!_setjmp(scheduler)) {
-                if (fiber.begun) _longjmp(fiber.resume, 1);
-                fiber.begun = true;
-                getcontext(&fiber.first);
-                fiber.first.uc_stack.ss_sp = &stacks[current * STACK];
-                fiber.first.uc_stack.ss_size = STACK;
-                fiber.first.uc_link = nullptr;
-                makecontext(&fiber.first, begin, 0);
-                setcontext(&fiber.first);
-            }
+        for (unsigned first = 0; first < n; first += 32) {  // a warp up to its next barrier: a shuffle holds no other
+            const unsigned lanes = n - first < 32 ? n - first : 32;
+            do {
+                for (unsigned k = first; k < first + lanes; ++k) {
+                    current = reversed ? n - 1 - k : k;
+                    Fiber& fiber = fibers[current];
+                    threadIdx = fiber.place;
+                    fiber.state = RUNNING;
+                    if (!_setjmp(scheduler)) {
+                        if (fiber.begun) _longjmp(fiber.resume, 1);
+                        fiber.begun = true;
+                        getcontext(&fiber.first);
+                        fiber.first.uc_stack.ss_sp = &stacks[current * STACK];
+                        fiber.first.uc_stack.ss_size = STACK;
+                        fiber.first.uc_link = nullptr;
+                        makecontext(&fiber.first, begin, 0);
+                        setcontext(&fiber.first);
+                    }
+                }
+                for (unsigned k = first; k < first + lanes; ++k)
+                    if (fibers[reversed ? n - 1 - k : k].state != fibers[current].state) return false;
+            } while (fibers[current].state == SHUFFLE);
         }
         for (const Fiber& fiber : fibers) if (fiber.state != fibers[0].state) return false;
         if (fibers[0].state == DONE) return true;

@@ -1,6 +1,10 @@
 """Streams side by side: against one fit a stream, and the CUDA kernel, run on the CPU by emulation."""
 
+import copy
+import pickle
 import shutil
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +23,6 @@ from lrtheory.streaming import (
     OjaGrid,
     OjaPlusPlus,
     _cpu_many,
-    _gpu,
     _gpu_many,
 )
 from lrtheory.streaming._cpu import NORM2, SCALARS, B
@@ -86,8 +89,73 @@ def test_pieces_and_layouts_change_nothing(scale):
     for found in (pieces, again, ManyStreams(made).fit(frozen), ManyStreams(made).fit(rows[:, :, ::-1][:, :, ::-1])):
         np.testing.assert_array_equal(found.components_, expected.components_)
         np.testing.assert_allclose(found.frobenius2_, expected.frobenius2_, rtol=1e-14)
-        assert found.n_seen_ == 50
-    assert ManyStreams(Oja(0.03, scale=scale)).fit(rows.astype(np.float32)).components_.dtype == np.float32
+        np.testing.assert_array_equal(found.explained_energy_, expected.explained_energy_)
+        assert (found.n_seen_, found.n_features_in_) == (50, 5)
+    for s in range(4):
+        np.testing.assert_array_equal(expected.components_[s], Oja(0.03, scale=scale).fit(rows[s]).components_)
+    single = ManyStreams(Oja(0.03, scale=scale)).fit(rows.astype(np.float32))
+    assert single.components_.dtype == np.float32
+    single.partial_fit(rows)
+    assert single.components_.dtype == np.float64
+    listed = ManyStreams(made).fit([list(stream) for stream in rows])
+    np.testing.assert_array_equal(listed.components_, expected.components_)
+
+
+def test_copies_go_on_alike_and_by_themselves():
+    rows = rows_of(3, 20, 4)
+    many = ManyStreams(Oja(0.1)).fit(rows)
+    before = many.components_
+    copies = [copy.copy(many), copy.deepcopy(many), pickle.loads(pickle.dumps(many))]
+    for one in copies:
+        one.partial_fit(rows)
+    np.testing.assert_array_equal(many.components_, before)
+    assert many.n_seen_ == 20
+    many.partial_fit(rows)
+    for one in copies:
+        np.testing.assert_array_equal(one.components_, many.components_)
+    many.frobenius2_[:] = 0
+    assert (many.frobenius2_ > 0).all()
+    assert repr(many) == "ManyStreams(Oja(step_size=0.1))"
+
+
+def test_an_interrupted_call_leaves_the_state_as_it_was(monkeypatch):
+    rows = rows_of(3, 20, 4)
+    many = ManyStreams(Oja(0.1)).fit(rows)
+    before = many.components_
+
+    def interrupted(rows, rates, kind, seen, w, scalars):
+        w[:] = 1
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_cpu_many, "take_each", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            many.partial_fit(rows)
+    np.testing.assert_array_equal(many.components_, before)
+    assert many.n_seen_ == 20
+
+
+def test_streams_share_the_threads(monkeypatch):
+    rows, found, taken = rows_of(7, 20, 4), set(), []
+    plain = _cpu_many._cpu.dense_rows
+    together = threading.Barrier(2, timeout=20)
+
+    def seen(*arguments):
+        if threading.get_ident() not in found:
+            found.add(threading.get_ident())
+            together.wait()
+        taken.append(1)
+        return plain(*arguments)
+
+    before = backend.threads()
+    backend.set_threads(2)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(_cpu_many, "_cpu", SimpleNamespace(dense_rows=seen))
+            ManyStreams(Oja(0.1)).fit(rows)
+    finally:
+        backend.set_threads(before)
+    assert (len(found), len(taken)) == (2, 7)
 
 
 def test_what_is_refused_changes_nothing():
@@ -105,8 +173,12 @@ def test_what_is_refused_changes_nothing():
     for wrong in (rows[:2], rows[:, :, :3]):
         with pytest.raises(ValueError, match=r"\(3, m, 4\) as before"):
             many.partial_fit(wrong)
-    with pytest.raises(ValueError, match=r"shape \(streams, m, d\), got \(20, 4\)"):
+    with pytest.raises(ValueError, match=r"at least one stream, got \(20, 4\)"):
         many.partial_fit(rows[0])
+    with pytest.raises(ValueError, match="same number of columns"):
+        many.partial_fit([[[1.0, 2.0]], [[1.0]]])
+    with pytest.raises(TypeError, match="must not be masked"):
+        many.partial_fit(np.ma.masked_array(rows))
     np.testing.assert_array_equal(many.components_, before)
     np.testing.assert_array_equal(many.frobenius2_, norms2)
     assert many.n_seen_ == 20
@@ -115,8 +187,12 @@ def test_what_is_refused_changes_nothing():
 
 def test_what_cannot_go_side_by_side_is_refused():
     rows = rows_of(3, 20, 4)
-    for made in (FrequentDirections(3), Oja(0.1, n_components=2), AdaOja(batch_size=2), OjaGrid(), ClippedOja(0.1),
-                 OjaPlusPlus(0.1, phase_rows=3), "oja"):  # fmt: skip
+
+    class Own(Oja):
+        pass
+
+    refused = (FrequentDirections(3), Oja(0.1, n_components=2), AdaOja(batch_size=2), OjaGrid(), ClippedOja(0.1))
+    for made in (*refused, OjaPlusPlus(0.1, phase_rows=3), Own(0.1), "oja"):
         with pytest.raises(TypeError, match="need Oja, Krasulina or AdaOja"):
             ManyStreams(made).fit(rows)
     for options in (dict(center=True), dict(scale="first_row")):
@@ -125,7 +201,9 @@ def test_what_cannot_go_side_by_side_is_refused():
     for rates in (np.ones(2), np.ones((3, 2)), np.ones((1, 3))):
         with pytest.raises(ValueError, match="3 streams need a batch of as many members or one"):
             ManyStreams(Oja(rates)).fit(rows)
-    with pytest.raises(ValueError, match="0 streams"):
+    with pytest.raises(TypeError, match="center must be True or False"):
+        ManyStreams(Oja(0.1, center="no")).fit(rows)
+    with pytest.raises(ValueError, match="at least one stream"):
         ManyStreams(Oja(0.1)).fit(rows[:0])
     with pytest.raises(ValueError, match="complex"):
         ManyStreams(Oja(0.1)).fit(rows + 0j)
@@ -136,6 +214,13 @@ def test_what_cannot_go_side_by_side_is_refused():
     rows[1] = 0
     with pytest.raises(ValueError, match="all 20 rows of stream 1 are zero"):
         ManyStreams(Oja(0.1)).fit(rows)
+    started = ManyStreams(Oja(0.1)).partial_fit(rows)
+    assert started.status_[1] == "no_growth"
+    with pytest.raises(ValueError, match="stream 1 are zero"):
+        _ = started.components_
+    unread = ManyStreams(Oja(0.1)).partial_fit(rows[:, :0])
+    with pytest.raises(AttributeError, match="the streams are empty"):
+        _ = unread.components_
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +228,19 @@ def emulator(tmp_path_factory):
     return Emulator(tmp_path_factory.mktemp("kernels"))
 
 
+class Copies:
+    """NumPy in the place of a library whose arrays lie elsewhere: `asarray` copies."""
+
+    def __getattr__(self, name):
+        return np.array if name == "asarray" else getattr(np, name)
+
+
 def both(emulator, rows, rates, kind, seen, w, scalars):
     """Return w, scalars and norms of the kernel and of its twin."""
     found = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_gpu_launch, "launch", emulator.launch)
+        patch.setattr(_gpu_many, "namespace", lambda rows: Copies())
         for module in (_gpu_many, _cpu_many):
             state = w.copy(), scalars.copy()
             found.append((*state, module.take_each(rows, rates, kind, seen, *state)))
@@ -188,6 +281,7 @@ def test_the_kernel_is_a_twin(emulator, streams, n, d, kind, shared, eta, dtype,
     growth, wanted = scalars[:, 1] + np.log(lengths), numbers[:, 1] + np.log(others)
     np.testing.assert_allclose(growth, wanted, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(scalars[:, 2:], numbers[:, 2:], rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(scalars[:, NORM2], lengths**2, rtol=1e-10)
 
 
 @needs_compiler
@@ -218,8 +312,18 @@ def test_growth_beyond_floats_and_steps_that_are_too_long(emulator):
     rows[1, 3, 2] = np.nan
     norms2 = both(emulator, rows, rates, 0, 0, *begun(2, 9))[0][2]
     np.testing.assert_array_equal(np.isfinite(norms2), [True, False])
+    with pytest.raises(ValueError, match="rows on a device take shorter"):
+        both(emulator, rows, 1e5 * rates, 0, 0, *begun(2, 9))
 
 
-def test_every_width_has_a_shape():
-    assert _gpu_many.WIDEST == 4096
-    assert all(variant["LONG_STEP"] == _gpu.LONG_STEP for variant in _gpu_many.SIDE_BY_SIDE.variants)
+@needs_compiler
+@pytest.mark.parametrize("size", [1e-140, 1e120])
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_rows_of_any_size(emulator, size, kind):
+    rows = size * rows_of(2, 30, 5)
+    rates = np.broadcast_to(0.01 / size / size, (30, 2))
+    (w, scalars, norms2), (v, numbers, expected) = both(emulator, rows, rates, kind, 0, *begun(2, 5))
+    np.testing.assert_allclose(norms2, expected, rtol=1e-12)
+    directions = [a / np.linalg.norm(a, axis=1, keepdims=True) for a in (w, v)]
+    np.testing.assert_allclose(*directions, atol=1e-9)
+    np.testing.assert_allclose(scalars[:, 2:], numbers[:, 2:], rtol=1e-8)
