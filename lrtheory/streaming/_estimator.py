@@ -74,8 +74,12 @@ class StreamingEstimator(ABC):
 
     takes_sparse = True
     checks_first = False
-    _takes_device_rows = False
     _first_row = 0  # its number in the stream of which this is a part
+
+    @property
+    def _takes_device_rows(self) -> bool:
+        """Whether rows may lie on a device, with the parameters that were given."""
+        return False
 
     def _foresee(self, source: Any, order: Any) -> None:
         """Note what a source tells before it is read (`fit` alone calls this, before `_begin`)."""

@@ -88,7 +88,7 @@ class AdaOja(_RowSteps):
         self._sums, self._count = np.zeros_like(self._w), 0
 
     @property
-    def _takes_device_rows(self) -> bool:  # type: ignore[override]
+    def _takes_device_rows(self) -> bool:
         return self.n_components == 1 and self.batch_size == 1
 
     @property

@@ -84,7 +84,7 @@ class HistoryPCA(StreamingEstimator):
         self.stream = stream
 
     @property
-    def _takes_device_rows(self) -> bool:  # type: ignore[override]
+    def _takes_device_rows(self) -> bool:
         return self.inner == 1
 
     def _begin(self, d: int) -> None:

@@ -39,7 +39,7 @@ class _RowSteps(StreamingEstimator):
         self._scalars = first_scalars(self._w) if k == 1 else np.zeros((self._w.shape[0], SCALARS))
 
     @property
-    def _takes_device_rows(self) -> bool:  # type: ignore[override]
+    def _takes_device_rows(self) -> bool:
         return self.n_components == 1
 
     def _rates_of(self, m: int) -> np.ndarray:
